@@ -1,0 +1,50 @@
+package nic
+
+import "encoding/binary"
+
+// VNet is the virtio-net header of a frame: what the sender's stack left for
+// the hardware to do. Fields are in host byte order (virtio 1.2, 5.1.6, legacy
+// layout as the kernel's packet sockets use it).
+type VNet []byte
+
+// Flags and segmentation types of a virtio-net header.
+const (
+	// VNetNeedsCsum says that the layer-4 checksum field holds only the
+	// folded, not inverted sum of the pseudo-header.
+	VNetNeedsCsum = 1
+	// VNetDataValid says that the checksum was verified on the way here.
+	VNetDataValid = 2
+
+	VNetGSONone  = 0
+	VNetGSOTCPv4 = 1
+	VNetGSOUDP   = 3
+	VNetGSOTCPv6 = 4
+	VNetGSOUDPL4 = 5
+	// VNetGSOECN is or-ed to a TCP type when the segments carry CWR.
+	VNetGSOECN = 0x80
+)
+
+// VNet returns the frame's virtio-net header.
+func (f *Frame) VNet() VNet { return VNet(f.Buf[:VNetHdrLen:VNetHdrLen]) }
+
+// Partial reports whether the layer-4 checksum is still to be completed.
+func (h VNet) Partial() bool { return h[0]&VNetNeedsCsum != 0 }
+
+// GSOType returns the segmentation type, the ECN bit taken off.
+func (h VNet) GSOType() uint8 { return h[1] &^ VNetGSOECN }
+
+// HdrLen returns the length in bytes of the headers that each segment repeats.
+func (h VNet) HdrLen() uint16 { return binary.NativeEndian.Uint16(h[2:]) }
+
+// GSOSize returns the payload length in bytes of each segment.
+func (h VNet) GSOSize() uint16 { return binary.NativeEndian.Uint16(h[4:]) }
+
+// CsumStart returns the offset in bytes, from the Ethernet header on, at which
+// checksumming starts.
+func (h VNet) CsumStart() uint16 { return binary.NativeEndian.Uint16(h[6:]) }
+
+// CsumOffset returns the offset of the checksum field from CsumStart, in bytes.
+func (h VNet) CsumOffset() uint16 { return binary.NativeEndian.Uint16(h[8:]) }
+
+// Clear makes the header that of a complete frame: nothing left to do.
+func (h VNet) Clear() { clear(h[:VNetHdrLen]) }

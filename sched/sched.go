@@ -1,0 +1,88 @@
+// Package sched holds the schedulers: each picks a real server for a new
+// connection, as the kernel's scheduler of the same name does
+// (net/netfilter/ipvs/ip_vs_*.c). One file is one algorithm.
+//
+// A scheduler is called with its service's lock held: it needs no lock of its
+// own, starts no goroutine, reads no clock and allocates nothing in Pick.
+package sched
+
+import "sync/atomic"
+
+// Addr is an IP address in 16 bytes, network byte order, IPv4 IPv4-mapped.
+type Addr = [16]byte
+
+// Server is what schedulers see of a real server. The fields above the line
+// are changed only under the service's lock; the counters at any time.
+type Server struct {
+	Addr Addr
+	Port uint16 // host byte order
+	// Weight is 0 for a quiesced server.
+	Weight int32
+	// LastWeight is the weight before it was edited to 0; equal to Weight
+	// otherwise (spec of the kernel's last_weight; only mh reads it).
+	LastWeight int32
+	// Available is false once the server was deleted from its service.
+	Available bool
+
+	// Active counts connections in an active state, Total all bound
+	// connections but templates (the kernel's activeconns and total of 6.1.183
+	// and later).
+	Active, Total atomic.Int32
+	// Overloaded is set while Total is at or above the upper threshold, until
+	// it falls below the lower.
+	Overloaded atomic.Bool
+}
+
+// Usable reports whether a new connection may be given to the server.
+func (s *Server) Usable() bool { return s.Weight > 0 && !s.Overloaded.Load() }
+
+// Overhead is the load that lc, wlc, lblc, lblcr and twos compare:
+// 256 active + total (ip_vs_dest_conn_overhead, 6.1.183 and later).
+func (s *Server) Overhead() int64 {
+	return int64(s.Active.Load())<<8 + int64(s.Total.Load())
+}
+
+// Flags are a service's scheduler flags in the kernel's numbering shifted down
+// to bit 0: what they mean is the scheduler's affair.
+type Flags uint8
+
+// The scheduler flags (IP_VS_SVC_F_SCHED1 to 3).
+const (
+	Flag1 Flags = 1 << iota // sh-fallback, mh-fallback
+	Flag2                   // sh-port, mh-port
+	Flag3
+)
+
+// Request is the packet a server is wanted for. Ports are in host byte order
+// and 0 where the protocol has none.
+type Request struct {
+	Client     Addr // the packet's source; for an ICMP error the embedded packet's destination
+	Virtual    Addr // the packet's destination
+	ClientPort uint16
+	Flags      Flags
+	Now        int64 // nanoseconds on the caller's clock
+}
+
+// Op says what happened to a service's list of servers.
+type Op uint8
+
+// The changes. The zero value is invalid.
+const (
+	_      Op = iota
+	Add       // a server joined, at the head of the list
+	Edit      // weight or thresholds of a server changed
+	Delete    // a server left the list
+)
+
+// Scheduler picks servers for one service. list is the service's servers in
+// list order, newest first as in the kernel; it is never changed in place.
+type Scheduler interface {
+	// Init builds the state from the list, for a new service or one that
+	// changed to this scheduler.
+	Init(list []*Server)
+	// Changed follows a change: list is the list after it, s the server that
+	// joined, changed or left, and for Delete at is the index it stood at.
+	Changed(op Op, s *Server, at int, list []*Server)
+	// Pick returns a server of list, or nil when none can take the request.
+	Pick(list []*Server, req *Request) *Server
+}
