@@ -14,6 +14,8 @@ type Addr = [16]byte
 // Server is what schedulers see of a real server. The fields above the line
 // are changed only under the service's lock; the counters at any time.
 type Server struct {
+	// ID is the owner's number of the server; schedulers leave it alone.
+	ID   uint32
 	Addr Addr
 	Port uint16 // host byte order
 	// Weight is 0 for a quiesced server.
