@@ -1,9 +1,3 @@
-// Package sched holds the schedulers: each picks a real server for a new
-// connection, as the kernel's scheduler of the same name does
-// (net/netfilter/ipvs/ip_vs_*.c). One file is one algorithm.
-//
-// A scheduler is called with its service's lock held: it needs no lock of its
-// own, starts no goroutine, reads no clock and allocates nothing in Pick.
 package sched
 
 import "sync/atomic"

@@ -1,0 +1,32 @@
+// Package sched holds the schedulers: each picks a real server for a new
+// connection, as the kernel's scheduler of the same name does
+// (net/netfilter/ipvs/ip_vs_*.c, as of 6.1.183 and later). One file is one
+// algorithm, named as ipvsadm names it.
+//
+// A scheduler is called with its service's lock held: it needs no lock of its
+// own, starts no goroutine, reads no clock and allocates nothing in Pick. What
+// it needs of the outside comes in: the packet and the time in a [Request], a
+// seed and sizes in [Options].
+//
+// # How to write a scheduler
+//
+// Add one file, name.go, with a type that implements [Scheduler] and one line
+// that registers it:
+//
+//	func init() { register("name", func(Options) Scheduler { return &name{} }) }
+//
+// New then knows it, Names lists it, and the tests of this package, which walk
+// Names, hold it to the laws every scheduler keeps (package schedtest). Give it
+// a row in the test table there: how its picks should be spread, and a model to
+// compare it with.
+//
+//   - Pick returns a server of the list it was given that is [Server.Usable], or
+//     nil; it never allocates and never changes the list.
+//   - All ties go to the server that comes first in the list, the one added last.
+//   - A scheduler without state embeds [stateless]. One that keeps a position
+//     keeps it as an index and moves it in Changed; one that keeps servers from
+//     an earlier list checks Server.Available before it returns one.
+//   - Loads are compared by 64-bit cross products, never by division, so that no
+//     rounding decides.
+//   - Work that falls due by time, not by packet, goes into Tick ([Cache]).
+package sched

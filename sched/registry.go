@@ -1,0 +1,72 @@
+package sched
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// None is the name that stands for "no scheduler": New gives one that never
+// finds a server.
+const None = "none"
+
+// Options are what a scheduler may need at construction. The zero value is the
+// kernel's default in every field.
+type Options struct {
+	// Seed starts the random numbers of twos: equal seeds, equal picks.
+	Seed uint64
+}
+
+// builders holds the constructor of each scheduler. It is filled by the init
+// functions of this package and only read afterwards.
+var builders = map[string]func(Options) Scheduler{}
+
+func register(name string, build func(Options) Scheduler) { builders[name] = build }
+
+// UnknownError says that there is no scheduler of that name: ENOENT to a caller
+// that speaks the kernel's language.
+type UnknownError struct{ Name string }
+
+func (e *UnknownError) Error() string {
+	return fmt.Sprintf("sched: no scheduler %q; choose one of %s", e.Name, strings.Join(Names(), ", "))
+}
+
+// New returns a scheduler of that name with default options. The error, if any,
+// is an *UnknownError. The scheduler picks only after its Init.
+func New(name string) (Scheduler, error) { return NewWith(name, Options{}) }
+
+// NewWith is New with options. An unknown name is an *UnknownError.
+func NewWith(name string, o Options) (Scheduler, error) {
+	if name == None {
+		return none{}, nil
+	}
+	build, ok := builders[name]
+	if !ok {
+		return nil, &UnknownError{Name: name}
+	}
+	return build(o), nil
+}
+
+// Names returns the names of all schedulers, sorted; None is not among them.
+func Names() []string {
+	names := make([]string, 0, len(builders))
+	for name := range builders {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// none is the absence of a scheduler.
+type none struct{ stateless }
+
+func (none) Pick([]*Server, *Request) *Server { return nil }
+
+// stateless is embedded by schedulers that look only at the list.
+type stateless struct{}
+
+// Init does nothing.
+func (stateless) Init([]*Server) {}
+
+// Changed does nothing.
+func (stateless) Changed(Op, *Server, int, []*Server) {}

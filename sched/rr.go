@@ -1,0 +1,43 @@
+package sched
+
+func init() { register("rr", func(Options) Scheduler { return &rr{cur: head} }) }
+
+// head is the position before the first server of a list, the list head itself
+// in the kernel.
+const head = -1
+
+// rr is round robin (ip_vs_rr.c): the servers take turns, weights above 0 count
+// alike.
+type rr struct {
+	cur int // index of the server picked last, or head
+}
+
+func (r *rr) Init([]*Server) { r.cur = head }
+
+// Changed keeps cur on its server. When that server leaves, its predecessor
+// takes its place, so that its successor is still next.
+func (r *rr) Changed(op Op, _ *Server, at int, _ []*Server) {
+	switch {
+	case op == Add && r.cur != head:
+		r.cur++
+	case op == Delete && r.cur >= at:
+		r.cur--
+	}
+}
+
+// Pick tries every server once, from the one after cur round to cur itself.
+func (r *rr) Pick(list []*Server, _ *Request) *Server {
+	for i := r.cur + 1; i < len(list); i++ {
+		if list[i].Usable() {
+			r.cur = i
+			return list[i]
+		}
+	}
+	for i := 0; i <= r.cur; i++ {
+		if list[i].Usable() {
+			r.cur = i
+			return list[i]
+		}
+	}
+	return nil
+}
