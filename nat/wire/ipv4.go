@@ -1,0 +1,163 @@
+package wire
+
+import "encoding/binary"
+
+// IPv4 header (RFC 791, section 3.1), offsets in bytes:
+//
+//	 0   1   2       4       6       8   9   10      12      16      20
+//	+---+---+-------+-------+-------+---+---+-------+-------+-------+----
+//	|ver|tos| total | id    |flg/off|ttl|pro| sum   | src   | dst   | options
+//	+---+---+-------+-------+-------+---+---+-------+-------+-------+----
+const (
+	ip4VerIHL   = 0
+	ip4TOS      = 1
+	ip4TotalLen = 2
+	ip4ID       = 4
+	ip4FlagsOff = 6
+	ip4TTL      = 8
+	ip4Protocol = 9
+	ip4Checksum = 10
+	ip4Src      = 12
+	ip4Dst      = 16
+)
+
+// IPv4MinLen is the length in bytes of an IPv4 header without options.
+const IPv4MinLen = 20
+
+// Flag bits of the word that also holds the fragment offset.
+const (
+	IPv4DontFragment  uint16 = 0x4000
+	IPv4MoreFragments uint16 = 0x2000
+
+	ip4OffsetMask uint16 = 0x1fff // in units of 8 bytes
+)
+
+// IPv4 is an IPv4 packet from its header on. It may be followed by bytes that
+// are not the packet's, such as Ethernet padding.
+type IPv4 []byte
+
+// IsHeader reports whether b begins with a whole IPv4 header. It is the check
+// for a packet that was cut short, as an ICMP error quotes it: the total
+// length is not looked at.
+func (b IPv4) IsHeader() bool {
+	return len(b) >= IPv4MinLen && b[ip4VerIHL]>>4 == 4 &&
+		b.HeaderLen() >= IPv4MinLen && b.HeaderLen() <= len(b)
+}
+
+// IsValid reports whether the first size bytes of b hold a whole IPv4 packet:
+// version 4, a header length of at least 20 bytes, and a total length between
+// the header length and size. size must not be larger than len(b).
+func (b IPv4) IsValid(size int) bool {
+	return b.IsHeader() && b.TotalLen() >= b.HeaderLen() && b.TotalLen() <= size
+}
+
+// HeaderLen returns the header's length in bytes, options included.
+func (b IPv4) HeaderLen() int { return int(b[ip4VerIHL]&0x0f) * 4 }
+
+// TotalLen returns the packet's length in bytes, header included.
+func (b IPv4) TotalLen() int { return int(binary.BigEndian.Uint16(b[ip4TotalLen:])) }
+
+// TOS returns the type of service: six bits of DSCP, two of ECN.
+func (b IPv4) TOS() uint8 { return b[ip4TOS] }
+
+// ID returns the identification, which a packet's fragments share.
+func (b IPv4) ID() uint16 { return binary.BigEndian.Uint16(b[ip4ID:]) }
+
+// Flags returns the flag bits, in the places of [IPv4DontFragment] and
+// [IPv4MoreFragments].
+func (b IPv4) Flags() uint16 { return b.flagsOff() &^ ip4OffsetMask }
+
+func (b IPv4) flagsOff() uint16 { return binary.BigEndian.Uint16(b[ip4FlagsOff:]) }
+
+// DontFragment reports whether routers must not fragment the packet.
+func (b IPv4) DontFragment() bool { return b.flagsOff()&IPv4DontFragment != 0 }
+
+// MoreFragments reports whether this is a fragment and not the last one.
+func (b IPv4) MoreFragments() bool { return b.flagsOff()&IPv4MoreFragments != 0 }
+
+// FragmentOffset returns where the payload belongs in the whole packet's
+// payload, in bytes.
+func (b IPv4) FragmentOffset() int { return int(b.flagsOff()&ip4OffsetMask) * 8 }
+
+// Fragment reports whether this is a fragment, the first one included.
+func (b IPv4) Fragment() bool { return b.flagsOff()&(IPv4MoreFragments|ip4OffsetMask) != 0 }
+
+// TTL returns the time to live, in hops.
+func (b IPv4) TTL() uint8 { return b[ip4TTL] }
+
+// Protocol returns the protocol number of the payload.
+func (b IPv4) Protocol() uint8 { return b[ip4Protocol] }
+
+// Checksum returns the header checksum field.
+func (b IPv4) Checksum() uint16 { return binary.BigEndian.Uint16(b[ip4Checksum:]) }
+
+// Src returns the source address.
+func (b IPv4) Src() [4]byte { return [4]byte(b[ip4Src:]) }
+
+// Dst returns the destination address.
+func (b IPv4) Dst() [4]byte { return [4]byte(b[ip4Dst:]) }
+
+// Payload returns what follows the header, cut to the total length.
+func (b IPv4) Payload() []byte { return b[b.HeaderLen():b.TotalLen()] }
+
+// CalculateChecksum returns what the header checksum field has to be. Options
+// count; the field's present value does not.
+func (b IPv4) CalculateChecksum() uint16 {
+	h := b[:b.HeaderLen()]
+	// Subtracting the field is adding its complement (RFC 1071, section 1).
+	return ^Fold(Sum(h, uint64(^b.Checksum())))
+}
+
+// ChecksumOK reports whether the header checksum is right.
+func (b IPv4) ChecksumOK() bool { return Fold(Sum(b[:b.HeaderLen()], 0)) == 0xffff }
+
+// SetChecksum sets the header checksum field and nothing else.
+func (b IPv4) SetChecksum(c uint16) { binary.BigEndian.PutUint16(b[ip4Checksum:], c) }
+
+// DecTTL takes one hop off the time to live and corrects the header checksum.
+// The caller has seen that the time to live is not 0.
+func (b IPv4) DecTTL() {
+	old := binary.BigEndian.Uint16(b[ip4TTL:])
+	b[ip4TTL]--
+	b.SetChecksum(Update16(b.Checksum(), old, binary.BigEndian.Uint16(b[ip4TTL:])))
+}
+
+// SetSrc sets the source address and corrects the header checksum.
+func (b IPv4) SetSrc(a [4]byte) { b.setAddr(ip4Src, a) }
+
+// SetDst sets the destination address and corrects the header checksum.
+func (b IPv4) SetDst(a [4]byte) { b.setAddr(ip4Dst, a) }
+
+func (b IPv4) setAddr(off int, a [4]byte) {
+	c := Update32(b.Checksum(), binary.BigEndian.Uint32(b[off:]), binary.BigEndian.Uint32(a[:]))
+	copy(b[off:off+4], a[:])
+	b.SetChecksum(c)
+}
+
+// IPv4Fields is what [IPv4.Encode] writes.
+type IPv4Fields struct {
+	TOS            uint8
+	TotalLen       int // bytes, header included
+	ID             uint16
+	Flags          uint16 // IPv4DontFragment, IPv4MoreFragments
+	FragmentOffset int    // bytes, a multiple of 8
+	TTL            uint8
+	Protocol       uint8
+	Src, Dst       [4]byte
+}
+
+// Encode writes a header without options, its checksum included, to the first
+// [IPv4MinLen] bytes of b.
+func (b IPv4) Encode(f *IPv4Fields) {
+	_ = b[IPv4MinLen-1]
+	b[ip4VerIHL] = 4<<4 | IPv4MinLen/4
+	b[ip4TOS] = f.TOS
+	binary.BigEndian.PutUint16(b[ip4TotalLen:], uint16(f.TotalLen))
+	binary.BigEndian.PutUint16(b[ip4ID:], f.ID)
+	binary.BigEndian.PutUint16(b[ip4FlagsOff:], f.Flags|uint16(f.FragmentOffset/8)&ip4OffsetMask)
+	b[ip4TTL] = f.TTL
+	b[ip4Protocol] = f.Protocol
+	copy(b[ip4Src:ip4Src+4], f.Src[:])
+	copy(b[ip4Dst:ip4Dst+4], f.Dst[:])
+	b.SetChecksum(b.CalculateChecksum())
+}
