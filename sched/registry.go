@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // None is the name that stands for "no scheduler": New gives one that never
@@ -15,6 +16,14 @@ const None = "none"
 type Options struct {
 	// Seed starts the random numbers of twos: equal seeds, equal picks.
 	Seed uint64
+	// MHTableSize is the number of slots of mh: 251, 509, 1021, 2039, 4093 (the
+	// default), 8191, 16381, 32749, 65521 or 131071. Directors that shall agree
+	// need the same.
+	MHTableSize int
+	// CacheExpiration is the age at which lblc forgets an unused entry and lblcr
+	// also shrinks an unchanged set (sysctl lblc_expiration, lblcr_expiration).
+	// The default is 24 hours.
+	CacheExpiration time.Duration
 }
 
 // builders holds the constructor of each scheduler. It is filled by the init
@@ -35,7 +44,8 @@ func (e *UnknownError) Error() string {
 // is an *UnknownError. The scheduler picks only after its Init.
 func New(name string) (Scheduler, error) { return NewWith(name, Options{}) }
 
-// NewWith is New with options. An unknown name is an *UnknownError.
+// NewWith is New with options. An unknown name is an *UnknownError; any other
+// error names the option that is wrong.
 func NewWith(name string, o Options) (Scheduler, error) {
 	if name == None {
 		return none{}, nil
@@ -43,6 +53,18 @@ func NewWith(name string, o Options) (Scheduler, error) {
 	build, ok := builders[name]
 	if !ok {
 		return nil, &UnknownError{Name: name}
+	}
+	if o.MHTableSize == 0 {
+		o.MHTableSize = mhDefaultSize
+	}
+	if !slices.Contains(mhSizes[:], o.MHTableSize) {
+		return nil, fmt.Errorf("sched: mh table of %d slots; choose one of %v", o.MHTableSize, mhSizes)
+	}
+	if o.CacheExpiration == 0 {
+		o.CacheExpiration = defaultExpiration
+	}
+	if o.CacheExpiration < 0 {
+		return nil, fmt.Errorf("sched: cache expiration %v is negative", o.CacheExpiration)
 	}
 	return build(o), nil
 }

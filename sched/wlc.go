@@ -11,16 +11,26 @@ func (wlc) Pick(list []*Server, _ *Request) *Server { return leastOverhead(list)
 // leastOverhead returns the usable server with the smallest overhead per
 // weight, or nil.
 func leastOverhead(list []*Server) *Server {
-	var least *Server
-	var load int64
+	var l least
 	for _, s := range list {
-		if !s.Usable() {
-			continue
-		}
-		// load/least.Weight > l/s.Weight, without the division.
-		if l := s.Overhead(); least == nil || load*int64(s.Weight) > l*int64(least.Weight) {
-			least, load = s, l
+		if s.Usable() {
+			l.offer(s)
 		}
 	}
-	return least
+	return l.server
+}
+
+// least is the server with the smallest overhead per weight of those offered so
+// far. All need a positive weight.
+type least struct {
+	server *Server
+	load   int64
+}
+
+func (l *least) offer(s *Server) {
+	load := s.Overhead()
+	// l.load/l.server.Weight > load/s.Weight, without the division.
+	if l.server == nil || l.load*int64(s.Weight) > load*int64(l.server.Weight) {
+		l.server, l.load = s, load
+	}
 }

@@ -1,5 +1,7 @@
 package sched
 
+import "math"
+
 func init() { register("wrr", func(Options) Scheduler { return &wrr{cur: head} }) }
 
 // wrr is weighted round robin (ip_vs_wrr.c): rounds over the list, each for the
@@ -58,18 +60,25 @@ func (w *wrr) Pick(list []*Server, _ *Request) *Server {
 	stop := head // where the search ends inside the list, if anywhere
 	var lastRound, restarted bool
 	for i := start + 1; ; i = 0 {
+		greatest := int32(math.MaxInt32) // weight not overloaded, if the round is whole
+		if i == 0 {
+			greatest = 0
+		}
 		for ; i < len(list); i++ {
 			s := list[i]
-			if s.Weight >= w.weight && !s.Overloaded.Load() {
-				w.cur = i
-				return s
+			if !s.Overloaded.Load() {
+				if s.Weight >= w.weight {
+					w.cur = i
+					return s
+				}
+				greatest = max(greatest, s.Weight)
 			}
 			if i == stop {
 				w.cur = i
 				return nil
 			}
 		}
-		w.weight -= w.step
+		w.lower(greatest)
 		if w.weight <= 0 {
 			w.weight = w.max
 			if lastRound || start == head {
@@ -82,6 +91,16 @@ func (w *wrr) Pick(list []*Server, _ *Request) *Server {
 		if lastRound && restarted && start != head {
 			stop = start
 		}
+	}
+}
+
+// lower goes on to the next threshold, or past those above the greatest weight
+// to be had: their rounds would be in vain, and with weights far apart there
+// may be millions. The last round is not skipped, for its end is what counts.
+func (w *wrr) lower(greatest int32) {
+	w.weight -= w.step
+	if floor := max(greatest, w.step); w.weight > floor {
+		w.weight -= (w.weight - floor + w.step - 1) / w.step * w.step
 	}
 }
 

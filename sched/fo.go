@@ -1,0 +1,17 @@
+package sched
+
+func init() { register("fo", func(Options) Scheduler { return fo{} }) }
+
+// fo is weighted failover (ip_vs_fo.c): the usable server with the greatest
+// weight.
+type fo struct{ stateless }
+
+func (fo) Pick(list []*Server, _ *Request) *Server {
+	var best *Server
+	for _, s := range list {
+		if s.Usable() && (best == nil || s.Weight > best.Weight) {
+			best = s
+		}
+	}
+	return best
+}

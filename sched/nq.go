@@ -1,0 +1,16 @@
+package sched
+
+func init() { register("nq", func(Options) Scheduler { return nq{} }) }
+
+// nq is never queue (ip_vs_nq.c): the first usable server without an active
+// connection, however slow; if all have some, the one sed picks.
+type nq struct{ stateless }
+
+func (nq) Pick(list []*Server, req *Request) *Server {
+	for _, s := range list {
+		if s.Usable() && s.Active.Load() == 0 {
+			return s
+		}
+	}
+	return sed{}.Pick(list, req)
+}

@@ -1,0 +1,21 @@
+package sched
+
+func init() { register("ovf", func(Options) Scheduler { return ovf{} }) }
+
+// ovf is weighted overflow (ip_vs_ovf.c): the usable server with the greatest
+// weight among those with no more active connections than their weight. When
+// all have more, none is picked.
+type ovf struct{ stateless }
+
+func (ovf) Pick(list []*Server, _ *Request) *Server {
+	var best *Server
+	for _, s := range list {
+		if !s.Usable() || s.Active.Load() > s.Weight {
+			continue
+		}
+		if best == nil || s.Weight > best.Weight {
+			best = s
+		}
+	}
+	return best
+}
