@@ -2,13 +2,35 @@
 // without pointers. It follows net/netfilter/ipvs/ip_vs_conn.c in what a
 // connection is, how it is found and how its timer works. It reads no clock
 // and starts no goroutine: the caller says what time it is and advances it.
+//
+// A connection lives in the shard that [Table.Hash] of its protocol and its
+// client's address and port names, whichever way a packet goes. Work on a
+// connection is done under that shard's lock. A goroutine holds one shard's
+// lock at a time; the shard of [Table.NoCPort] alone may be locked under
+// another one's lock.
 package conntrack
+
+import (
+	"sync/atomic"
+
+	"vsnat/conntrack/state"
+)
 
 // Addr is an IP address in 16 bytes, network byte order, IPv4 IPv4-mapped.
 type Addr = [16]byte
 
-// ID names a connection record in its shard. 0 is none.
-type ID uint32
+// Ref names a connection in its table: the shard's number in the upper 9 bits,
+// the record's number in the lower 23. 0 is none. It stays with the connection
+// until the connection is removed; then another may get it.
+type Ref uint32
+
+const (
+	refBits = 23
+	maxID   = 1<<refBits - 1
+)
+
+func (r Ref) shard() uint32 { return uint32(r) >> refBits }
+func (r Ref) id() uint32    { return uint32(r) & maxID }
 
 // Flags are a connection's flags with the kernel's numbers
 // (include/uapi/linux/ip_vs.h, IP_VS_CONN_F_*), as the synchronisation
@@ -50,28 +72,57 @@ const LayoutVersion = 1
 
 // Conn is one connection, 128 bytes: two cache lines, the first with what
 // finding and rewriting need. Ports are in host byte order. A Conn is read and
-// written only under its shard's lock. Fields under "table" are the table's.
+// written only under its shard's lock.
+//
+// While it is in the table, Client, ClientPort and Proto must not be changed
+// (they are what it is hashed by) and Expires is changed by [Shard.Arm] alone.
+// VirtualPort may be: that is how the kernel retires a template.
 type Conn struct {
 	Client, Virtual, Dest             Addr   // CIP, VIP and RIP
 	ClientPort, VirtualPort, DestPort uint16 // ports; 0 client port in a template
 	Proto                             uint8  // IP protocol number
-	State                             uint8  // of the protocol's state table
+	State                             uint8  // of the protocol's state table; unused in a template
 	Server                            uint32 // the engine's number of the real server; 0 is none
 	Flags                             Flags
 
-	Expires  int64  // when the timer fires, nanoseconds on the engine's clock
-	Created  int64  // when it was bound, same clock
-	Timeout  int64  // nanoseconds; what the timer is armed with
-	InPkts   uint32 // packets from the client
-	Mark     uint32 // firewall mark
-	Control  uint32 // connection that controls this one: shard<<? is the table's; 0 none
-	Children uint32 // connections this one controls (n_control)
+	Expires int64  // when the timer fires, nanoseconds on the engine's clock
+	Created int64  // when it was bound, same clock
+	Timeout int64  // nanoseconds; what the timer is armed with
+	InPkts  uint32 // packets from the client
+	Mark    uint32 // firewall mark
+	// Control is the connection that controls this one: its template, or the
+	// control connection of a data connection. It may be in any shard. A Ref
+	// stored here is one that [Table.Hold] counted; [Shard.Remove] gives it
+	// back.
+	Control Ref
 
-	id   ID     // table: this record's number in its shard
-	next ID     // table: next in the hash chain
-	hash uint32 // table: high bits of the hash, compared before the key
-	due  uint32 // table: tick the timer wheel has it under
+	// Changed from other shards without this one's lock: only atomically.
+	children uint32 // connections whose Control this is (n_control)
+	assured  uint32 // template: 1 once a child was answered
+
+	// The table's own.
+	ref  Ref    // this record; 0 while it is free
+	next uint32 // next record in the hash chain, or in the list of free ones
+	hash uint32 // low half of the hash
+	due  int64  // the wheel's tick it stands under; 0 is none
 }
 
 // Method returns the forwarding method.
 func (c *Conn) Method() Method { return Method(c.Flags & MethodMask) }
+
+// Ref returns the connection's reference.
+func (c *Conn) Ref() Ref { return c.ref }
+
+// Children returns how many connections this one controls (n_control).
+func (c *Conn) Children() uint32 { return atomic.LoadUint32(&c.children) }
+
+// Assured reports whether a template has had a child that a server answered.
+func (c *Conn) Assured() bool { return atomic.LoadUint32(&c.assured) != 0 }
+
+// StateName returns the state's name as ipvsadm -Lc shows it.
+func (c *Conn) StateName() string {
+	if c.Flags&Template != 0 {
+		return state.TemplateName(c.Assured())
+	}
+	return state.Name(c.Proto, c.State)
+}

@@ -1,0 +1,306 @@
+package conntrack
+
+import (
+	"math"
+	"sync"
+	"sync/atomic"
+
+	"vsnat/conntrack/wheel"
+)
+
+// chunkLen is how many records are allocated at a time: 16 KiB.
+const chunkLen = 128
+
+// chunk is memory for records. It holds no pointer, so the garbage collector
+// never looks into it, and it never moves.
+type chunk [chunkLen]Conn
+
+// Shard is a part of a table with a lock of its own. Every method but Lock and
+// Unlock is called with the lock held, and a *Conn it returns is good until
+// the lock is given up or the connection removed.
+type Shard struct {
+	mu    sync.Mutex
+	table *Table // immutable
+	num   uint32 // immutable: its place in the table
+
+	free   uint32   // first free record; 0 is none
+	fresh  uint32   // records below this number were handed out at least once
+	chunks []*chunk // record i is chunks[i/chunkLen][i%chunkLen]; record 0 is never used
+	// dir is what chunks was when it last grew, for Table.at.
+	dir atomic.Pointer[[]*chunk]
+
+	index index
+	wheel wheel.Wheel
+}
+
+func (s *Shard) init(t *Table, num uint32) {
+	s.table, s.num, s.fresh = t, num, 1
+	s.index.init()
+}
+
+// Lock locks the shard.
+func (s *Shard) Lock() { s.mu.Lock() }
+
+// Unlock unlocks the shard.
+func (s *Shard) Unlock() { s.mu.Unlock() }
+
+func (s *Shard) record(id uint32) *Conn { return &s.chunks[id/chunkLen][id%chunkLen] }
+
+// In finds the connection of a packet from client to virtual server
+// (ip_vs_conn_in_get), the newest if several have the key. If there is none,
+// a connection that waits for its client's port takes k's and moves here.
+//
+// A client port 0 finds only connections that wait for their port, as in the
+// kernel.
+func (s *Shard) In(hash uint64, k *Key) *Conn {
+	if k.ClientPort != 0 {
+		for id := *s.index.head(uint32(hash)); id != 0; {
+			c := s.record(id)
+			if c.ClientPort == k.ClientPort && c.VirtualPort == k.VirtualPort && c.Proto == k.Proto &&
+				c.Client == k.Client && c.Virtual == k.Virtual {
+				return c
+			}
+			id = c.next
+		}
+	}
+	if s.table.noCPort.Load() == 0 {
+		return nil
+	}
+	return s.claim(hash, k)
+}
+
+// Out finds the connection of a packet from a server to its client
+// (ip_vs_conn_out_get): masquerading servers send from their own address and
+// port, the others from the virtual one. src and sport are the packet's
+// source, client and cport its destination. Templates are never found.
+func (s *Shard) Out(hash uint64, proto uint8, src Addr, sport uint16, client Addr, cport uint16) *Conn {
+	for id := *s.index.head(uint32(hash)); id != 0; {
+		c := s.record(id)
+		if c.ClientPort == cport && c.Proto == proto && c.Client == client && c.Flags&(Template|NoCPort) == 0 {
+			addr, port := &c.Virtual, c.VirtualPort
+			if c.Method() == Masq {
+				addr, port = &c.Dest, c.DestPort
+			}
+			if port == sport && *addr == src {
+				return c
+			}
+		}
+		id = c.next
+	}
+	return nil
+}
+
+// Template finds a persistence template (ip_vs_ct_in_get), the newest if
+// several have the key.
+func (s *Shard) Template(hash uint64, k *Key) *Conn {
+	for id := *s.index.head(uint32(hash)); id != 0; {
+		c := s.record(id)
+		if c.ClientPort == k.ClientPort && c.VirtualPort == k.VirtualPort && c.Proto == k.Proto &&
+			c.Flags&Template != 0 && c.Client == k.Client && c.Virtual == k.Virtual {
+			return c
+		}
+		id = c.next
+	}
+	return nil
+}
+
+// Get returns the connection with this reference, which must be of this shard,
+// or nil when it was removed.
+func (s *Shard) Get(r Ref) *Conn {
+	if id := r.id(); r.shard() == s.num && id != 0 && id < s.fresh {
+		if c := s.record(id); c.ref == r {
+			return c
+		}
+	}
+	return nil
+}
+
+// Insert adds a connection with this key, created now and else zero, in front
+// of older ones with the same key, or returns nil if the table is full. Its
+// timer is not armed: the caller does that before it unlocks.
+func (s *Shard) Insert(hash uint64, k *Key, now int64) *Conn {
+	if !s.table.reserve() {
+		return nil
+	}
+	c := s.take(uint32(hash))
+	if c == nil {
+		s.table.n.Add(-1)
+		return nil
+	}
+	c.Client, c.Virtual = k.Client, k.Virtual
+	c.ClientPort, c.VirtualPort, c.Proto = k.ClientPort, k.VirtualPort, k.Proto
+	c.Created = now
+	if s.waits() {
+		c.ClientPort, c.Flags = 0, NoCPort
+		s.table.noCPort.Add(1)
+	}
+	return c
+}
+
+// Arm sets the timer to fire timeout nanoseconds from now; a negative timeout
+// counts as 0. The wheel is touched only if the timer must fire earlier than
+// the wheel has it: a later time is found out when that comes.
+func (s *Shard) Arm(c *Conn, now, timeout int64) {
+	at := now + max(timeout, 0)
+	if at < now {
+		at = math.MaxInt64
+	}
+	c.Timeout, c.Expires = timeout, at
+	if due := wheel.TickOf(at); c.due == 0 || due < c.due {
+		c.due = s.wheel.Set(c.ref.id(), due)
+	}
+}
+
+// Remove takes the connection out of the table, releases its Control and frees
+// the record. A connection with children stays: Remove does nothing then and
+// returns false.
+func (s *Shard) Remove(c *Conn) bool {
+	if c.ref == 0 || c.Children() != 0 {
+		return false
+	}
+	if c.Control != 0 {
+		s.table.Release(c.Control)
+	}
+	s.drop(c)
+	s.table.n.Add(-1)
+	return true
+}
+
+// Advance says that it is now and calls fire for the connections whose time
+// has come, never early and, while Advance is called once a tick
+// ([wheel.Tick]) and does not hit limit, at most a tick late. fire removes the
+// connection or arms it again; one it leaves alone is asked about again next
+// tick. fire runs under the shard's lock.
+//
+// limit bounds the timers that are handled, those that only move in the wheel
+// included. Advance returns their number; less than limit means that nothing
+// is left to do. A time before the last one counts as the last one for the
+// wheel, so nothing fires early when the clock steps back.
+func (s *Shard) Advance(now int64, fire func(*Conn), limit int) int {
+	budget := limit
+	for {
+		id := s.wheel.Next(now, &budget)
+		if id == 0 {
+			return limit - budget
+		}
+		c := s.record(id)
+		c.due = 0
+		if c.Expires <= now {
+			fire(c)
+		}
+		if c.ref != 0 && c.due == 0 {
+			c.due = s.wheel.Set(id, wheel.TickOf(c.Expires))
+		}
+	}
+}
+
+// claim gives the connection that waits for k's port that port and moves it
+// here. The two locks are always taken in this order.
+func (s *Shard) claim(hash uint64, k *Key) *Conn {
+	w := s.table.NoCPort()
+	if s == w {
+		return nil
+	}
+	w.Lock()
+	defer w.Unlock()
+	for id := *w.index.head(uint32(s.table.Hash(k.Proto, k.Client, 0))); id != 0; {
+		old := w.record(id)
+		id = old.next
+		if old.VirtualPort != k.VirtualPort || old.Proto != k.Proto || old.Client != k.Client || old.Virtual != k.Virtual {
+			continue
+		}
+		c := s.take(uint32(hash))
+		if c == nil {
+			return nil
+		}
+		ref, next, h := c.ref, c.next, c.hash
+		*c = *old
+		c.ref, c.next, c.hash, c.due = ref, next, h, 0
+		c.ClientPort = k.ClientPort
+		c.Flags &^= NoCPort
+		if old.due != 0 {
+			c.due = s.wheel.Set(ref.id(), wheel.TickOf(c.Expires))
+		}
+		w.drop(old)
+		return c
+	}
+	return nil
+}
+
+// waits reports whether this is the shard of NoCPort.
+func (s *Shard) waits() bool { return s.num == uint32(len(s.table.shards)-1) }
+
+// take returns a zeroed record that is in the index under hash, or nil if the
+// shard has no number left.
+func (s *Shard) take(hash uint32) *Conn {
+	id := s.free
+	switch {
+	case id != 0:
+		s.free = s.record(id).next
+	case s.fresh > maxID:
+		return nil
+	default:
+		if int(s.fresh) >= len(s.chunks)*chunkLen || len(s.chunks) == 0 {
+			s.grow()
+		}
+		id = s.fresh
+		s.fresh++
+	}
+	c := s.record(id)
+	c.ref = Ref(s.num<<refBits | id)
+	c.hash = hash
+	s.index.insert(s, c, id)
+	return c
+}
+
+// drop frees the record.
+func (s *Shard) drop(c *Conn) {
+	id := c.ref.id()
+	if c.due != 0 {
+		s.wheel.Del(id)
+	}
+	s.index.remove(s, c, id)
+	*c = Conn{next: s.free}
+	s.free = id
+	if s.waits() {
+		s.table.noCPort.Add(-1)
+	}
+}
+
+// grow adds a chunk.
+func (s *Shard) grow() {
+	s.chunks = append(s.chunks, new(chunk))
+	dir := s.chunks
+	s.dir.Store(&dir)
+	s.wheel.Grow(uint32(len(s.chunks) * chunkLen))
+}
+
+// each calls f for all records in use.
+func (s *Shard) each(f func(*Conn) bool) bool {
+	s.Lock()
+	defer s.Unlock()
+	for id := uint32(1); id < s.fresh; id++ {
+		if c := s.record(id); c.ref != 0 && !f(c) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *Shard) bytes() int {
+	return shardSize + len(s.chunks)*chunkSize +
+		cap(s.chunks)*wordSize + s.index.bytes() + s.wheel.Bytes()
+}
+
+// reserve counts one more connection unless the table is full.
+func (t *Table) reserve() bool {
+	for {
+		n := t.n.Load()
+		if n >= t.max {
+			return false
+		}
+		if t.n.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}

@@ -1,0 +1,12 @@
+package conntrack
+
+import "unsafe"
+
+// Sizes in bytes, for [Table.Bytes]. Sizeof is a constant and touches no
+// memory.
+const (
+	tableSize = int(unsafe.Sizeof(Table{}))
+	shardSize = int(unsafe.Sizeof(Shard{}))
+	chunkSize = int(unsafe.Sizeof(chunk{}))
+	wordSize  = int(unsafe.Sizeof(uintptr(0)))
+)

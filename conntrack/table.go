@@ -1,0 +1,173 @@
+package conntrack
+
+import (
+	"fmt"
+	"math/bits"
+	"sync/atomic"
+)
+
+// Defaults and bounds of [Config].
+const (
+	DefaultMax     = 1 << 20
+	DefaultShards  = 128
+	DefaultBuckets = 1 << 12 // conn_tab_bits 12
+	MaxShards      = 256
+
+	// maxPerShard is how many connections a shard is planned for: half of what
+	// a Ref can number, as shards fill unevenly.
+	maxPerShard = 1 << (refBits - 1)
+)
+
+// What the kernel lets a connection's timer be, in nanoseconds.
+const (
+	// FirstTimeout is a new connection's until its first state is known
+	// (ip_vs_conn_new: 3 s).
+	FirstTimeout = 3e9
+	// ParentTimeout is set, for good, when the timer of a connection that has
+	// children fires (ip_vs_conn_expire: 60 s).
+	ParentTimeout = 60e9
+)
+
+// Key is what a connection is found by from the client's side. Ports are in
+// host byte order; ClientPort is 0 in a template's key, and so is Proto in the
+// key of a firewall mark's template, whose Virtual is the mark as an
+// IPv4-mapped address.
+type Key struct {
+	Client, Virtual         Addr
+	ClientPort, VirtualPort uint16
+	Proto                   uint8
+}
+
+// Config is what a table is made with. The zero value of a field but Seed
+// stands for its default.
+type Config struct {
+	// Max bounds the number of connections, templates included.
+	Max int
+	// Shards is how many locks the table is split under: a power of two.
+	Shards int
+	// Buckets is the table size that listings show as "size="; it changes
+	// nothing else, as the index grows by itself. A power of two from 2^8 to
+	// 2^27, as of the kernel's conn_tab_bits.
+	Buckets int
+	// Seed is the hash's secret. Draw it anew for every table.
+	Seed uint64
+}
+
+// Table is a connection table. Its methods may be called from any goroutine
+// unless they say otherwise.
+type Table struct {
+	seed    [4]uint64 // immutable
+	shift   uint      // immutable: the hash's bits below those of the shard
+	max     int64     // immutable
+	buckets int       // immutable
+	shards  []Shard   // immutable; the last is the one of NoCPort
+
+	noCPort atomic.Int64 // connections in the last shard
+
+	_ [64]byte // what follows is written by all workers, what precedes is read
+	n atomic.Int64
+	_ [56]byte
+}
+
+// New returns an empty table.
+func New(cfg Config) (*Table, error) {
+	if cfg.Max == 0 {
+		cfg.Max = DefaultMax
+	}
+	if cfg.Shards == 0 {
+		cfg.Shards = DefaultShards
+	}
+	if cfg.Buckets == 0 {
+		cfg.Buckets = DefaultBuckets
+	}
+	switch {
+	case cfg.Shards < 1 || cfg.Shards > MaxShards || cfg.Shards&(cfg.Shards-1) != 0:
+		return nil, fmt.Errorf("conntrack: %d shards: want a power of two from 1 to %d", cfg.Shards, MaxShards)
+	case cfg.Max < 1 || cfg.Max > cfg.Shards*maxPerShard:
+		return nil, fmt.Errorf("conntrack: at most %d connections: want 1 to %d with %d shards", cfg.Max, cfg.Shards*maxPerShard, cfg.Shards)
+	case cfg.Buckets < 1<<8 || cfg.Buckets > 1<<27 || cfg.Buckets&(cfg.Buckets-1) != 0:
+		return nil, fmt.Errorf("conntrack: table size %d: want a power of two from 2^8 to 2^27", cfg.Buckets)
+	}
+	t := &Table{
+		seed:    spread(cfg.Seed),
+		shift:   uint(65 - bits.Len(uint(cfg.Shards))),
+		max:     int64(cfg.Max),
+		buckets: cfg.Buckets,
+		shards:  make([]Shard, cfg.Shards+1),
+	}
+	for i := range t.shards {
+		t.shards[i].init(t, uint32(i))
+	}
+	return t, nil
+}
+
+// Shard returns the shard of a client with this hash.
+func (t *Table) Shard(hash uint64) *Shard { return &t.shards[hash>>t.shift] }
+
+// NoCPort returns the shard of the connections whose client port is not known
+// yet (a passive FTP data connection before its first packet). A connection
+// inserted there, with the hash of client port 0, has the flag NoCPort;
+// [Shard.In] moves it to its own shard when a packet shows the port. It must
+// not have children.
+func (t *Table) NoCPort() *Shard { return &t.shards[len(t.shards)-1] }
+
+// Shards returns all shards, the one of NoCPort included. Whoever advances
+// time advances each of them.
+func (t *Table) Shards() []Shard { return t.shards }
+
+// Len returns the number of connections, templates included.
+func (t *Table) Len() int { return int(t.n.Load()) }
+
+// Max returns the bound on the number of connections.
+func (t *Table) Max() int { return int(t.max) }
+
+// Buckets returns the table size that listings show.
+func (t *Table) Buckets() int { return t.buckets }
+
+// Bytes returns how much memory the table holds. Memory that was taken stays
+// for later connections.
+func (t *Table) Bytes() int {
+	sum := tableSize
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.Lock()
+		sum += s.bytes()
+		s.Unlock()
+	}
+	return sum
+}
+
+// Range calls f for every connection until it returns false, shard by shard
+// under the shard's lock: f must be quick, must not keep the pointer, insert,
+// remove or lock. Connections that come or go meanwhile may be missed.
+func (t *Table) Range(f func(*Conn) bool) {
+	for i := range t.shards {
+		if !t.shards[i].each(f) {
+			return
+		}
+	}
+}
+
+// Home returns the shard that r's connection is in.
+func (t *Table) Home(r Ref) *Shard { return &t.shards[r.shard()] }
+
+// Hold counts one more child of parent. It is called under the parent's lock,
+// as nothing else keeps the parent there until it is counted; the lock may be
+// given up then, and parent stored as the child's Control.
+func (t *Table) Hold(parent Ref) { atomic.AddUint32(&t.at(parent).children, 1) }
+
+// Release takes back a Hold and returns how many children are left. No lock is
+// needed. With 0 left the parent may vanish at any time.
+func (t *Table) Release(parent Ref) uint32 {
+	return atomic.AddUint32(&t.at(parent).children, ^uint32(0))
+}
+
+// Assure marks a template, held by the caller's connection, as one whose child
+// a server answered. No lock is needed.
+func (t *Table) Assure(parent Ref) { atomic.StoreUint32(&t.at(parent).assured, 1) }
+
+// at finds a record that is held, without its shard's lock.
+func (t *Table) at(r Ref) *Conn {
+	chunks := *t.shards[r.shard()].dir.Load()
+	return &chunks[r.id()/chunkLen][r.id()%chunkLen]
+}
