@@ -23,16 +23,17 @@ const ICMPLen = 8
 
 // ICMPv4 types (RFC 792).
 const (
-	ICMPv4EchoReply       uint8 = 0
-	ICMPv4DstUnreachable  uint8 = 3
-	ICMPv4SourceQuench    uint8 = 4
-	ICMPv4Redirect        uint8 = 5
-	ICMPv4Echo            uint8 = 8
-	ICMPv4TimeExceeded    uint8 = 11
-	ICMPv4ParamProblem    uint8 = 12
-	ICMPv4Timestamp       uint8 = 13
-	ICMPv4TimestampReply  uint8 = 14
-	icmp4HighestKnownType uint8 = 18 // NR_ICMP_TYPES, include/uapi/linux/icmp.h
+	ICMPv4EchoReply      uint8 = 0
+	ICMPv4DstUnreachable uint8 = 3
+	ICMPv4SourceQuench   uint8 = 4
+	ICMPv4Redirect       uint8 = 5
+	ICMPv4Echo           uint8 = 8
+	ICMPv4TimeExceeded   uint8 = 11
+	ICMPv4ParamProblem   uint8 = 12
+	ICMPv4Timestamp      uint8 = 13
+	ICMPv4TimestampReply uint8 = 14
+
+	icmp4MaxType uint8 = 18 // the highest that the kernel knows: NR_ICMP_TYPES
 )
 
 // ICMPv4 codes (RFC 792, RFC 1122 section 3.2.2.1).

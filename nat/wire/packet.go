@@ -183,7 +183,7 @@ func (p *Packet) layer4(l4 []byte, icmp uint8, quoted bool) Result {
 		return OtherProtocol
 	}
 	if quoted {
-		need = 4
+		need = portsLen
 	}
 	if len(l4) < need {
 		return Truncated

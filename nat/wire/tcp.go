@@ -70,6 +70,17 @@ func (b TCP) Checksum() uint16 { return binary.BigEndian.Uint16(b[tcpChecksum:])
 // SetChecksum sets the checksum field and nothing else.
 func (b TCP) SetChecksum(c uint16) { binary.BigEndian.PutUint16(b[tcpChecksum:], c) }
 
+// ChecksumOK4 reports whether the checksum of a whole segment between src and
+// dst is right. It means nothing for a packet whose checksum is partial.
+func (b TCP) ChecksumOK4(src, dst [4]byte) bool {
+	return Fold(Sum(b, PseudoSum4(src, dst, ProtoTCP, len(b)))) == 0xffff
+}
+
+// ChecksumOK6 is [TCP.ChecksumOK4] for IPv6.
+func (b TCP) ChecksumOK6(src, dst [16]byte) bool {
+	return Fold(Sum(b, PseudoSum6(src, dst, ProtoTCP, len(b)))) == 0xffff
+}
+
 // Payload returns what follows the header.
 func (b TCP) Payload() []byte { return b[b.HeaderLen():] }
 
