@@ -1,0 +1,217 @@
+package guard
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+)
+
+// eachKind runs a test for both kinds, each in a lab of its own.
+func eachKind(t *testing.T, fn func(t *testing.T, l *lab, kind string)) {
+	for _, kind := range []string{TCX, NFT} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			fn(t, newLab(t), kind)
+		})
+	}
+}
+
+// The host neither answers nor forwards what is guarded, and keeps the rest.
+func TestHost(t *testing.T) {
+	eachKind(t, func(t *testing.T, l *lab, kind string) {
+		for _, a := range []netip.Addr{server4, server6} {
+			serve(t, l.server, a, serverPort)
+			serve(t, l.server, a, serverPort+1)
+		}
+		for _, a := range []netip.Addr{vip4, vip6} {
+			serve(t, l.director, a, 22)
+		}
+		before := func(what string) {
+			for _, v := range []netip.Addr{vip4, vip6} {
+				l.want(t, what+": TCP to "+v.String(), dial(t, l.client, v, servicePort), refused)
+				l.want(t, what+": UDP to "+v.String(), datagram(t, l.client, v, servicePort), refused)
+			}
+			for _, r := range []netip.Addr{server4, server6} {
+				l.want(t, what+": through the host to TCP "+r.String(), dial(t, l.client, r, serverPort), replied)
+				l.want(t, what+": through the host to UDP "+r.String(), datagram(t, l.client, r, deadPort), refused)
+			}
+		}
+		before("no guard")
+
+		g := l.guard(t, kind)
+		if g.Kind() != kind || g.Why() == "" {
+			t.Errorf("Kind %q, Why %q; asked for %q", g.Kind(), g.Why(), kind)
+		}
+		for _, v := range []netip.Addr{vip4, vip6} {
+			l.want(t, "TCP to the service", dial(t, l.client, v, servicePort), silence)
+			l.want(t, "UDP to the service", datagram(t, l.client, v, servicePort), silence)
+			l.want(t, "TCP to another port", dial(t, l.client, v, freePort), refused)
+			l.want(t, "UDP to another port", datagram(t, l.client, v, freePort), refused)
+			l.want(t, "TCP to the host's own service", dial(t, l.client, v, 22), replied)
+			l.want(t, "ping", ping(t, l.client, v), replied)
+		}
+		for _, r := range []netip.Addr{server4, server6} {
+			l.want(t, "TCP reply of a server, forwarded", dial(t, l.client, r, serverPort), silence)
+			l.want(t, "UDP reply of a server, forwarded", datagram(t, l.client, r, serverPort), silence)
+			l.want(t, "TCP reply from another port, forwarded", dial(t, l.client, r, serverPort+1), replied)
+			l.want(t, "ICMP error about a server, forwarded", datagram(t, l.client, r, deadPort), silence)
+			l.want(t, "ICMP error about another port, forwarded", datagram(t, l.client, r, freePort), refused)
+			l.want(t, "TCP health check", dial(t, l.director, r, serverPort), replied)
+			l.want(t, "UDP health check", datagram(t, l.director, r, serverPort), replied)
+			l.want(t, "failing UDP health check", datagram(t, l.director, r, deadPort), refused)
+			l.want(t, "ping through the host", ping(t, l.client, r), replied)
+		}
+		s, err := g.Stats()
+		if err != nil {
+			t.Fatal(err)
+		}
+		// TCP sends its packets again and again.
+		if s.Services < 4 || s.Servers < 4 || s.Errors != 2 {
+			t.Errorf("Stats %+v", s)
+		}
+
+		if err := g.Set(State{}); err != nil {
+			t.Fatal(err)
+		}
+		before("nothing set")
+		if err := errors.Join(g.Set(labState()), g.Detach(l.d0), g.Detach(l.d1), g.Detach(l.d1)); err != nil {
+			t.Fatal(err)
+		}
+		before("detached")
+		if err := errors.Join(g.Attach(l.d0), g.Attach(l.d0)); err != nil {
+			t.Fatal(err)
+		}
+		l.want(t, "attached again", dial(t, l.client, vip4, servicePort), silence)
+		if err := errors.Join(g.Close(), g.Close()); err != nil {
+			t.Fatal(err)
+		}
+		before("closed")
+		if names := tables(t, l.director); len(names) != 0 {
+			t.Errorf("tables left: %q", names)
+		}
+		if g.Set(State{}) == nil || g.Attach(l.d0) == nil || g.Detach(l.d0) == nil {
+			t.Error("a closed guard works")
+		}
+		if _, err := g.Stats(); err == nil {
+			t.Error("a closed guard counts")
+		}
+	})
+}
+
+// Set takes away and adds what differs, and leaves the rest alone.
+func TestSet(t *testing.T) {
+	eachKind(t, func(t *testing.T, l *lab, kind string) {
+		g := l.guard(t, kind)
+		s := labState()
+		s.Services = append(s.Services, tcpKey(vip4, 90), tcpKey(vip4, 90))
+		if err := g.Set(s); err != nil {
+			t.Fatal(err)
+		}
+		l.want(t, "old key", dial(t, l.client, vip4, servicePort), silence)
+		l.want(t, "new key", dial(t, l.client, vip4, 90), silence)
+		if err := g.Set(State{Services: []Key{tcpKey(vip4, 90)}}); err != nil {
+			t.Fatal(err)
+		}
+		l.want(t, "key taken away", dial(t, l.client, vip4, servicePort), refused)
+		l.want(t, "key kept", dial(t, l.client, vip4, 90), silence)
+		if err := g.Set(State{Services: []Key{tcpKey(vip4, 0)}}); err != nil {
+			t.Fatal(err)
+		}
+		l.want(t, "all ports", dial(t, l.client, vip4, freePort), silence)
+		l.want(t, "all ports, other protocol", datagram(t, l.client, vip4, freePort), refused)
+		l.want(t, "all ports, other address", dial(t, l.client, front4, freePort), refused)
+
+		for _, bad := range []Key{{Port: 1, Proto: 6}, {Addr: vip4.As16(), Port: 1, Proto: 1}} {
+			if err := g.Set(State{Servers: []Key{bad}}); err == nil {
+				t.Errorf("Set takes %v", bad)
+			}
+		}
+	})
+}
+
+// Interfaces come and go, and two guards stand side by side.
+func TestInterfaces(t *testing.T) {
+	eachKind(t, func(t *testing.T, l *lab, kind string) {
+		g, second := l.guard(t, kind), l.guard(t, kind)
+		if err := second.Set(State{Services: []Key{tcpKey(vip4, 90)}}); err != nil {
+			t.Fatal(err)
+		}
+		l.want(t, "the first guard's", dial(t, l.client, vip4, servicePort), silence)
+		l.want(t, "the second guard's", dial(t, l.client, vip4, 90), silence)
+
+		var ifindex int
+		fresh := func() error {
+			if err := veth("d2", "p2", nil); err != nil {
+				return err
+			}
+			var err error
+			ifindex, _, err = index("d2")
+			return err
+		}
+		remove := func() error {
+			link, err := netlink.LinkByName("d2")
+			if err != nil {
+				return err
+			}
+			return netlink.LinkDel(link)
+		}
+		for range 2 { // the second time with the same name and another index
+			in(t, l.director, fresh)
+			if err := g.Attach(ifindex); err != nil {
+				t.Fatal(err)
+			}
+			in(t, l.director, remove)
+			if err := g.Detach(ifindex); err != nil {
+				t.Error(err)
+			}
+		}
+		if g.Attach(ifindex) == nil {
+			t.Error("Attach works on an interface that is gone")
+		}
+		if g.Attach(loopbackIndex) == nil {
+			t.Error("Attach works on lo")
+		}
+		if err := second.Close(); err != nil {
+			t.Fatal(err)
+		}
+		l.want(t, "the second guard's, closed", dial(t, l.client, vip4, 90), refused)
+		l.want(t, "the first guard's, left", dial(t, l.client, vip4, servicePort), silence)
+	})
+}
+
+func TestOptions(t *testing.T) {
+	for _, o := range []Options{{Force: "xdp"}, {MaxKeys: -1}, {MaxKeys: 1<<24 + 1}} {
+		if g, err := Open(o); err == nil {
+			t.Errorf("Open takes %+v", o)
+			_ = g.Close()
+		}
+	}
+}
+
+// More keys than there is room for are refused whole.
+func TestMaxKeys(t *testing.T) {
+	l := newLab(t)
+	g, err := Open(Options{NS: l.director, Force: TCX, MaxKeys: 4})
+	if err != nil {
+		t.Skip(err)
+	}
+	defer g.Close()
+	var s State
+	for port := range uint16(5) {
+		s.Services = append(s.Services, tcpKey(vip4, 100+port))
+	}
+	if err := g.Attach(l.d0); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Set(s); err == nil {
+		t.Error("Set takes 5 keys where there is room for 4")
+	}
+	l.want(t, "refused key", dial(t, l.client, vip4, 100), refused)
+	s.Services = s.Services[:4]
+	if err := g.Set(s); err != nil {
+		t.Error(err)
+	}
+	l.want(t, "key", dial(t, l.client, vip4, 100), silence)
+}

@@ -1,0 +1,139 @@
+package guard
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"vsnat/nic"
+)
+
+// Key is one end of a connection: a service or a real server.
+type Key struct {
+	Addr  nic.Addr
+	Port  uint16 // host byte order; 0 is every port of the address
+	Proto uint8  // IPPROTO_TCP, _UDP or _SCTP
+}
+
+// String returns the key as "tcp 192.0.2.1:80".
+func (k Key) String() string {
+	name := fmt.Sprint(k.Proto)
+	switch k.Proto {
+	case unix.IPPROTO_TCP:
+		name = "tcp"
+	case unix.IPPROTO_UDP:
+		name = "udp"
+	case unix.IPPROTO_SCTP:
+		name = "sctp"
+	}
+	return name + " " + netip.AddrPortFrom(netip.AddrFrom16(k.Addr).Unmap(), k.Port).String()
+}
+
+// State is all that a guard owns. The order is of no matter, and neither are
+// duplicates.
+type State struct {
+	Services []Key      // virtual addresses and ports
+	Servers  []Key      // addresses and ports of the real servers behind them
+	Local    []nic.Addr // all addresses of this host, link-local ones too
+}
+
+// tableID is one of the sets of keys that the kernel looks into.
+type tableID int
+
+const (
+	services tableID = iota
+	servers
+	local // keys without protocol and port
+	numTables
+)
+
+func (t tableID) String() string {
+	return [numTables]string{"services", "servers", "local addresses"}[t]
+}
+
+// keyLen is the length of a key in bytes.
+const keyLen = 20
+
+// Offsets of the parts of a key.
+const (
+	keyAddr   = 0  // 16 bytes, as in nic.Addr
+	keyPort   = 16 // 2 bytes, network byte order
+	keyProto  = 18
+	keyFamily = 19 // 4 or 6: an IPv6 packet with an IPv4-mapped address is not one of IPv4
+)
+
+// key is a Key as the BPF program makes it of a packet.
+type key [keyLen]byte
+
+func (k Key) pack() (p key) {
+	copy(p[keyAddr:], k.Addr[:])
+	binary.BigEndian.PutUint16(p[keyPort:], k.Port)
+	p[keyProto] = k.Proto
+	p[keyFamily] = 6
+	if netip.AddrFrom16(k.Addr).Is4In6() {
+		p[keyFamily] = 4
+	}
+	return p
+}
+
+// is4 reports whether the key's address is one of IPv4.
+func (p *key) is4() bool { return p[keyFamily] == 4 }
+
+// hasPorts reports whether the protocol is one whose packets begin with source
+// and destination port.
+func hasPorts(proto uint8) bool {
+	return proto == unix.IPPROTO_TCP || proto == unix.IPPROTO_UDP || proto == unix.IPPROTO_SCTP
+}
+
+// table remembers which keys the kernel has. Each is marked with the number of
+// the last diff in which it was wanted.
+type table struct {
+	have map[key]uint64
+	gen  uint64
+}
+
+func newTable() table { return table{have: make(map[key]uint64)} }
+
+// diff returns the wanted keys that the kernel has not, each once, and the keys
+// that it has but that are not wanted.
+func (t *table) diff(want []key) (fresh, stale []key) {
+	t.gen++
+	known := 0
+	seen := make(map[key]struct{})
+	for _, k := range want {
+		if gen, ok := t.have[k]; ok {
+			if gen != t.gen {
+				t.have[k] = t.gen
+				known++
+			}
+		} else if _, ok := seen[k]; !ok {
+			seen[k] = struct{}{}
+			fresh = append(fresh, k)
+		}
+	}
+	if known == len(t.have) {
+		return fresh, nil
+	}
+	for k, gen := range t.have {
+		if gen != t.gen {
+			stale = append(stale, k)
+		}
+	}
+	return fresh, stale
+}
+
+// added notes that the kernel has the keys.
+func (t *table) added(keys []key) {
+	for _, k := range keys {
+		t.have[k] = t.gen
+	}
+}
+
+// deleted notes that the kernel has the keys no more.
+func (t *table) deleted(keys []key) {
+	for _, k := range keys {
+		delete(t.have, k)
+	}
+}
