@@ -1,0 +1,54 @@
+package afpacket
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"vsnat/nic"
+)
+
+// mmsghdr is struct mmsghdr of sendmmsg(2); Go pads it as C does.
+type mmsghdr struct {
+	hdr unix.Msghdr
+	len uint32
+}
+
+// vector is the argument of sendmmsg: one message of one piece for each frame.
+// It is allocated once. Messages point to pieces of the same object and pieces
+// to frames by typed pointers, so all of it stays where it is and alive while
+// the kernel looks.
+type vector struct {
+	msgs   [nic.MaxBatch]mmsghdr
+	pieces [nic.MaxBatch]unix.Iovec
+}
+
+func newVector() *vector {
+	v := new(vector)
+	for i := range v.msgs {
+		v.msgs[i].hdr.Iov = &v.pieces[i]
+		v.msgs[i].hdr.SetIovlen(1)
+	}
+	return v
+}
+
+// set makes b message i; b may be empty.
+func (v *vector) set(i int, b []byte) {
+	v.pieces[i].Base = unsafe.SliceData(b)
+	v.pieces[i].SetLen(len(b))
+}
+
+// send sends messages first to end, without the latter, and returns how many
+// were sent, or 0 and why the first was not. The call does not block, so it is
+// made without telling the scheduler, which would cost more than it gains.
+//
+// The conversion is sound as it stands in the call itself, which keeps the
+// vector alive (unsafe.Pointer's rule 4).
+func (v *vector) send(fd, first, end int) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd),
+		uintptr(unsafe.Pointer(&v.msgs[first])), uintptr(end-first), unix.MSG_DONTWAIT, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), 0
+}
