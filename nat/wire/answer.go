@@ -195,12 +195,18 @@ func reset(t TCP) (f TCPFields, ok bool) {
 	return f, true
 }
 
-// unicast4 reports whether a packet goes from one host to one host: its source
-// is neither in 0/8 or 127/8 nor multicast, reserved or broadcast, and its
-// destination not of the last three kinds (RFC 1122, section 3.2.1.3).
+// unicast4 reports whether a packet goes from one host to one host, as the
+// kernel's routing sees it (ip_route_input_slow in net/ipv4/route.c): neither
+// address is multicast or the broadcast address, and the source is neither in
+// 0/8 nor in 127/8. Addresses in 240/4 are hosts'.
 func unicast4(ip IPv4) bool {
-	src, dst := ip[ip4Src], ip[ip4Dst]
-	return src != 0 && src != 127 && src < 224 && dst < 224
+	src, dst := ip.Src(), ip.Dst()
+	return src[0] != 0 && src[0] != 127 && !group4(src) && !group4(dst)
+}
+
+// group4 reports whether an address is multicast or the broadcast address.
+func group4(a [4]byte) bool {
+	return a[0]>>4 == 0xe || a == [4]byte{255, 255, 255, 255}
 }
 
 // unicast6 reports whether a packet's source is one host's address, and, unless

@@ -1,0 +1,366 @@
+package nat
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"syscall"
+
+	"vsnat/conntrack"
+	"vsnat/conntrack/state"
+	"vsnat/nic"
+	"vsnat/sched"
+)
+
+// Update runs f with exclusive access to the services. What f changed reaches
+// the workers when f returns; servers that it took away get no new connection
+// from that moment inside f on.
+func (e *Engine) Update(f func(tx *Tx)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	f(&Tx{e})
+	if e.dirty {
+		e.publish()
+	}
+}
+
+// Tx is the engine's services during an Update. Each method is one command of
+// the kernel's IPVS control interface, with the kernel's checks in the
+// kernel's order; a refusal is an *Error and changes nothing.
+type Tx struct{ e *Engine }
+
+// AddService adds a virtual service without servers.
+func (tx *Tx) AddService(spec ServiceSpec) error {
+	const op = "add-service"
+	if tx.e.service(spec.Key) != nil {
+		return refuse(op, spec.Key, syscall.EEXIST, "")
+	}
+	if err := supported(op, spec.Key); err != nil {
+		return err
+	}
+	sc, err := sched.New(spec.Scheduler)
+	if err != nil {
+		return refuse(op, spec.Key, syscall.ENOENT, err.Error())
+	}
+	sc.Init(nil)
+	s := &service{key: spec.Key, scheduler: spec.Scheduler, flags: spec.Flags, sched: sc}
+	tx.e.services = slices.Insert(tx.e.services, 0, s)
+	tx.e.dirty = true
+	return nil
+}
+
+func supported(op string, k ServiceKey) error {
+	switch {
+	case k.Proto != ProtoTCP && k.Proto != ProtoUDP:
+		return refuse(op, k, syscall.EPROTONOSUPPORT, "only TCP and UDP services are supported")
+	case !is4(k.Addr):
+		return refuse(op, k, syscall.EAFNOSUPPORT, "only IPv4 services are supported")
+	case k.Port == 0:
+		return refuse(op, k, syscall.EINVAL, "a service of all ports must be persistent")
+	}
+	return nil
+}
+
+// EditService changes a service's scheduler and flags. The scheduler's state
+// is kept when the scheduler stays the same.
+func (tx *Tx) EditService(spec ServiceSpec) error {
+	const op = "edit-service"
+	s := tx.e.service(spec.Key)
+	if s == nil {
+		return refuse(op, spec.Key, syscall.ESRCH, "")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.scheduler != spec.Scheduler {
+		sc, err := sched.New(spec.Scheduler)
+		if err != nil {
+			return refuse(op, spec.Key, syscall.ENOENT, err.Error())
+		}
+		sc.Init(s.list)
+		s.sched, s.scheduler = sc, spec.Scheduler
+	}
+	s.flags = spec.Flags
+	return nil
+}
+
+// DeleteService deletes a service. Its connections stay; packets from their
+// clients are dropped until the service and its servers are back.
+func (tx *Tx) DeleteService(k ServiceKey) error {
+	s := tx.e.service(k)
+	if s == nil {
+		return refuse("delete-service", k, syscall.ESRCH, "")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deleted = true
+	for _, d := range s.dests {
+		tx.e.discard(d)
+	}
+	s.list, s.dests = nil, nil
+	s.sched.Init(nil)
+	tx.e.services = slices.DeleteFunc(tx.e.services, func(o *service) bool { return o == s })
+	tx.e.dirty = true
+	return nil
+}
+
+// Flush deletes all services.
+func (tx *Tx) Flush() {
+	for len(tx.e.services) > 0 {
+		// It exists, so that deleting it cannot be refused.
+		_ = tx.DeleteService(tx.e.services[0].key)
+	}
+}
+
+func checkServer(op string, k ServiceKey, spec *ServerSpec) error {
+	subject := serverName(k, spec.Key)
+	switch {
+	case spec.Method != conntrack.Masq:
+		return refuse(op, subject, syscall.EOPNOTSUPP, "only masquerading (-m) is supported")
+	case spec.Weight < 0:
+		return refuse(op, subject, syscall.ERANGE, "a weight is at least 0")
+	case spec.Lower > spec.Upper:
+		return refuse(op, subject, syscall.ERANGE, "the lower threshold is above the upper")
+	case spec.Upper > 1<<31-1:
+		return refuse(op, subject, syscall.EINVAL, "a threshold is at most 2147483647")
+	case !is4(spec.Key.Addr):
+		return refuse(op, subject, syscall.EINVAL, "a masqueraded server is of its service's address family")
+	}
+	return nil
+}
+
+// AddServer adds a real server at the head of the service's list. A server
+// that was deleted while connections referred to it comes back with its
+// counters.
+func (tx *Tx) AddServer(k ServiceKey, spec ServerSpec) error {
+	const op = "add-server"
+	s := tx.e.service(k)
+	if s == nil {
+		return refuse(op, k, syscall.ESRCH, "")
+	}
+	if err := checkServer(op, k, &spec); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.indexOf(spec.Key) >= 0 {
+		return refuse(op, serverName(k, spec.Key), syscall.EEXIST, "")
+	}
+	d := tx.e.restore(s, spec.Key)
+	if d == nil {
+		if routes := tx.e.routes.Load(); !unicast(spec.Key.Addr) && !routes.Local(spec.Key.Addr) {
+			return refuse(op, serverName(k, spec.Key), syscall.EINVAL, "a real server's address is unicast")
+		}
+		d = tx.e.newDest(s, spec.Key)
+	}
+	d.apply(&spec, true)
+	d.Available = true
+	d.available.Store(true)
+	s.dests = slices.Insert(slices.Clone(s.dests), 0, d)
+	s.relist()
+	s.sched.Changed(sched.Add, &d.Server, 0, s.list)
+	tx.e.dirty = true
+	return nil
+}
+
+// relist makes the schedulers' list anew. The service's mu is held.
+func (s *service) relist() {
+	s.list = make([]*sched.Server, len(s.dests))
+	for i, d := range s.dests {
+		s.list[i] = &d.Server
+	}
+}
+
+// find returns the service, locked, and the place of the server in it.
+func (tx *Tx) find(op string, k ServiceKey, key ServerKey) (*service, int, error) {
+	s := tx.e.service(k)
+	if s == nil {
+		return nil, 0, refuse(op, k, syscall.ESRCH, "")
+	}
+	s.mu.Lock()
+	at := s.indexOf(key)
+	if at < 0 {
+		s.mu.Unlock()
+		return nil, 0, refuse(op, serverName(k, key), syscall.ENOENT, "")
+	}
+	return s, at, nil
+}
+
+// EditServer changes a server's method, weight and thresholds.
+func (tx *Tx) EditServer(k ServiceKey, spec ServerSpec) error {
+	const op = "edit-server"
+	if tx.e.service(k) != nil {
+		if err := checkServer(op, k, &spec); err != nil {
+			return err
+		}
+	}
+	s, at, err := tx.find(op, k, spec.Key)
+	if err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	d := s.dests[at]
+	d.apply(&spec, false)
+	s.sched.Changed(sched.Edit, &d.Server, at, s.list)
+	return nil
+}
+
+// DeleteServer takes a server off its service. Its connections stay; packets
+// from their clients are dropped until it is added again.
+func (tx *Tx) DeleteServer(k ServiceKey, key ServerKey) error {
+	s, at, err := tx.find("delete-server", k, key)
+	if err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	d := s.dests[at]
+	tx.e.discard(d)
+	s.dests = slices.Delete(slices.Clone(s.dests), at, at+1)
+	s.relist()
+	s.sched.Changed(sched.Delete, &d.Server, at, s.list)
+	tx.e.dirty = true
+	return nil
+}
+
+// Zero sets the counters of one service and its servers to 0, or with nil
+// those of all services and the total.
+func (tx *Tx) Zero(k *ServiceKey) error {
+	if k != nil {
+		s := tx.e.service(*k)
+		if s == nil {
+			return refuse("zero", *k, syscall.ESRCH, "")
+		}
+		s.zero()
+		return nil
+	}
+	for _, s := range tx.e.services {
+		s.zero()
+	}
+	tx.e.total.zero()
+	return nil
+}
+
+func (s *service) zero() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stats.zero()
+	for _, d := range s.dests {
+		d.stats.zero()
+	}
+}
+
+// Timeouts returns the protocols' timeouts in force.
+func (e *Engine) Timeouts() state.Timeouts { return *e.timeouts.Load() }
+
+// SetTimeouts changes the protocols' timeouts; running timers keep theirs
+// until the connection's next packet.
+func (e *Engine) SetTimeouts(t state.Timeouts) { e.timeouts.Store(&t) }
+
+// Services lists the services, newest first, each with its servers in list
+// order.
+func (tx *Tx) Services() []ServiceInfo {
+	infos := make([]ServiceInfo, len(tx.e.services))
+	for i, s := range tx.e.services {
+		infos[i] = s.info()
+	}
+	return infos
+}
+
+// Service returns one service, and ESRCH when there is none.
+func (tx *Tx) Service(k ServiceKey) (ServiceInfo, error) {
+	s := tx.e.service(k)
+	if s == nil {
+		return ServiceInfo{}, refuse("list", k, syscall.ESRCH, "")
+	}
+	return s.info(), nil
+}
+
+func (s *service) info() ServiceInfo {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	info := ServiceInfo{
+		ServiceSpec: ServiceSpec{Key: s.key, Scheduler: s.scheduler, Flags: s.flags},
+		Counters:    s.stats.read(),
+		Servers:     make([]ServerInfo, len(s.dests)),
+	}
+	for i, d := range s.dests {
+		active := d.Active.Load()
+		info.Servers[i] = ServerInfo{
+			ServerSpec: d.spec(),
+			Active:     active,
+			Inactive:   max(d.Total.Load()-active, 0),
+			Counters:   d.stats.read(),
+		}
+	}
+	return info
+}
+
+// Endpoints are what the guard must keep from the host's own stack.
+type Endpoints struct {
+	Services []Endpoint // destinations: VIP and port
+	Servers  []Endpoint // sources: real server and port
+}
+
+// Owned returns the endpoints of all services and servers, and of deleted
+// ones that connections still refer to.
+func (e *Engine) Owned() Endpoints {
+	snap := e.snap.Load()
+	return Endpoints{
+		Services: slices.Collect(maps.Keys(snap.owned)),
+		Servers:  slices.Collect(maps.Keys(snap.servers)),
+	}
+}
+
+func (e *Engine) service(k ServiceKey) *service {
+	for _, s := range e.services {
+		if s.key == k {
+			return s
+		}
+	}
+	return nil
+}
+
+// publish makes the snapshot anew from the control's state.
+func (e *Engine) publish() {
+	snap := &snapshot{
+		services: make(map[ServiceKey]*service, len(e.services)),
+		vips:     make(map[Addr]struct{}, len(e.services)),
+		owned:    make(map[Endpoint]struct{}, len(e.services)),
+		servers:  make(map[Endpoint]struct{}, len(e.dests)),
+		dests:    slices.Clone(e.dests),
+	}
+	for _, s := range e.services {
+		snap.services[s.key] = s
+		snap.vips[s.key.Addr] = struct{}{}
+		snap.owned[s.key] = struct{}{}
+		for _, d := range s.dests {
+			snap.servers[Endpoint{Proto: s.key.Proto, Addr: d.key.Addr, Port: d.key.Port}] = struct{}{}
+		}
+	}
+	for _, t := range e.trash {
+		if t.left = t.Total.Load() != 0; !t.left {
+			continue
+		}
+		k := t.service.Load().key
+		snap.vips[k.Addr] = struct{}{}
+		snap.owned[k] = struct{}{}
+		snap.servers[Endpoint{Proto: k.Proto, Addr: t.key.Addr, Port: t.key.Port}] = struct{}{}
+	}
+	e.snap.Store(snap)
+	e.dirty = false
+}
+
+func refuse(op string, subject any, errno syscall.Errno, detail string) error {
+	return &Error{Op: op, Subject: fmt.Sprint(subject), Errno: errno, Detail: detail}
+}
+
+func serverName(k ServiceKey, s ServerKey) string {
+	return fmt.Sprintf("%s of %s", AddrPort(s.Addr, s.Port), k)
+}
+
+func is4(a Addr) bool {
+	return [12]byte(a[:12]) == [12]byte{10: 0xff, 11: 0xff}
+}
+
+// unicast reports whether an IPv4 address may be one host's: not 0/8,
+// multicast, reserved or broadcast.
+func unicast(a nic.Addr) bool { return a[12] != 0 && a[12] < 224 }

@@ -1,0 +1,78 @@
+package nat
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// tally is the shared form of Counters: workers add to it once a batch. Zero
+// moves the base that readers subtract, so that nothing is lost between a
+// worker's addition and the command (ip_vs_zero_stats does the same).
+type tally struct {
+	conns, inPkts, outPkts, inBytes, outBytes atomic.Uint64
+
+	mu   sync.Mutex
+	base Counters // guarded by mu
+}
+
+func (t *tally) add(c *Counters) {
+	if c.Conns != 0 {
+		t.conns.Add(c.Conns)
+	}
+	if c.InPkts != 0 {
+		t.inPkts.Add(c.InPkts)
+		t.inBytes.Add(c.InBytes)
+	}
+	if c.OutPkts != 0 {
+		t.outPkts.Add(c.OutPkts)
+		t.outBytes.Add(c.OutBytes)
+	}
+}
+
+func (t *tally) raw() Counters {
+	return Counters{t.conns.Load(), t.inPkts.Load(), t.outPkts.Load(), t.inBytes.Load(), t.outBytes.Load()}
+}
+
+func (t *tally) read() Counters {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.raw().minus(t.base)
+}
+
+func (t *tally) zero() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.base = t.raw()
+}
+
+// gatherer collects a worker's counts of one batch by server, so that the
+// shared counters are touched once a batch and server and not once a packet.
+type gatherer struct {
+	counts  []Counters // by server number
+	touched []uint32   // server numbers with counts in this batch
+}
+
+func (g *gatherer) of(server uint32) *Counters {
+	if int(server) >= len(g.counts) {
+		// Grows only after servers were added: not per packet.
+		g.counts = append(g.counts, make([]Counters, int(server)+64-len(g.counts))...)
+	}
+	c := &g.counts[server]
+	if *c == (Counters{}) {
+		g.touched = append(g.touched, server)
+	}
+	return c
+}
+
+func (g *gatherer) flush(e *Engine, snap *snapshot) {
+	for _, id := range g.touched {
+		c := &g.counts[id]
+		if d := e.destOf(snap, id); d != nil && d.available.Load() {
+			d.stats.add(c)
+			d.service.Load().stats.add(c)
+			e.total.add(c)
+		}
+		*c = Counters{}
+	}
+	g.touched = g.touched[:0]
+}

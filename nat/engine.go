@@ -1,0 +1,127 @@
+// Package nat is the engine: it judges frames. For each it finds the
+// connection, or the virtual service and a real server for a new connection,
+// rewrites the frame where it lies, and says where it goes. It does no I/O,
+// starts no goroutine and reads no clock: frames and the time come in,
+// verdicts go out.
+//
+// What a frame goes through is in worker.go (what is it), inbound.go (client
+// to VIP), outbound.go (real server to client), icmp.go (errors about
+// connections), answer.go (what we say ourselves) and hold.go (waiting for a
+// neighbour). What an operator changes is in control.go.
+package nat
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"vsnat/conntrack"
+	"vsnat/conntrack/state"
+	"vsnat/nic"
+)
+
+// Options are an engine's fixed settings.
+type Options struct {
+	// Conns bounds and sizes the connection table.
+	Conns conntrack.Config
+	// Guarded says that the host's own stack does not see the frames of
+	// services and of their connections, so that the engine answers in its
+	// stead: a reset, or port unreachable. Without it such frames are passed.
+	Guarded bool
+	// ICMPRate limits ICMP answers as net.ipv4.icmp_ratelimit and
+	// icmp_msgs_per_sec do by default; false sends every answer.
+	ICMPRate bool
+}
+
+// Engine is the shared part: services, connections, routes. Workers, one for
+// each receive queue, do the work.
+type Engine struct {
+	opt    Options
+	table  *conntrack.Table
+	snap   atomic.Pointer[snapshot]
+	routes atomic.Pointer[routesBox]
+	total  tally
+
+	timeouts atomic.Pointer[state.Timeouts]
+
+	mu       sync.Mutex // guards what control changes, as all below
+	services []*service // newest first
+	trash    []*trashed
+	dests    []*dest  // by server number
+	free     []uint32 // server numbers to use again
+	dirty    bool     // a new snapshot is due
+	swept    int64    // when the trash was last looked through
+}
+
+type routesBox struct{ nic.Routes }
+
+// New returns an engine without services. It forwards nothing before
+// SetRoutes.
+func New(opt Options) (*Engine, error) {
+	table, err := conntrack.New(opt.Conns)
+	if err != nil {
+		return nil, fmt.Errorf("nat: connection table: %w", err)
+	}
+	e := &Engine{opt: opt, table: table, dests: make([]*dest, 1)}
+	timeouts := state.DefaultTimeouts()
+	e.timeouts.Store(&timeouts)
+	e.snap.Store(&snapshot{})
+	e.routes.Store(&routesBox{noRoutes{}})
+	return e, nil
+}
+
+// SetRoutes gives the engine a new view of the host's routes and neighbours.
+func (e *Engine) SetRoutes(r nic.Routes) { e.routes.Store(&routesBox{r}) }
+
+// Table returns the connection table.
+func (e *Engine) Table() *conntrack.Table { return e.table }
+
+// Total returns the counters over all services.
+func (e *Engine) Total() Counters { return e.total.read() }
+
+// Expire ends connections whose timer has run out, at most limit of them, and
+// returns how many. now is in nanoseconds on the engine's clock.
+func (e *Engine) Expire(now int64, limit int) int {
+	snap := e.snap.Load()
+	n := 0
+	shards := e.table.Shards()
+	for i := range shards {
+		s := &shards[i]
+		if n >= limit {
+			break
+		}
+		s.Lock()
+		n += s.Advance(now, func(c *conntrack.Conn) { e.end(snap, s, c) }, limit-n)
+		s.Unlock()
+	}
+	return n
+}
+
+// end takes a connection out of the table. Its shard is locked.
+func (e *Engine) end(snap *snapshot, s *conntrack.Shard, c *conntrack.Conn) {
+	if d := e.destOf(snap, c.Server); d != nil {
+		d.unbind(c)
+	}
+	s.Remove(c)
+}
+
+// destOf returns the server of that number. A worker's snapshot may be older
+// than a connection that another worker made: then the newest one has it.
+func (e *Engine) destOf(snap *snapshot, id uint32) *dest {
+	if id == 0 {
+		return nil
+	}
+	if d := snap.dest(id); d != nil {
+		return d
+	}
+	return e.snap.Load().dest(id)
+}
+
+// noRoutes is the host before anything is known of it.
+type noRoutes struct{}
+
+func (noRoutes) Lookup(nic.Addr) nic.Hop           { return nic.Hop{State: nic.HopNoRoute} }
+func (noRoutes) Local(nic.Addr) bool               { return false }
+func (noRoutes) Link(int) (nic.Link, bool)         { return nic.Link{}, false }
+func (noRoutes) Links() []nic.Link                 { return nil }
+func (noRoutes) Forwarding(index int, _ bool) bool { return false }

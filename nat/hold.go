@@ -1,0 +1,158 @@
+package nat
+
+import (
+	"vsnat/nat/wire"
+	"vsnat/nic"
+)
+
+const (
+	holdSlots = 64
+	// holdLen is the longest frame that may wait; jumbo frames fit.
+	holdLen = nic.VNetHdrLen + 9216
+	// holdTime is how long: the kernel asks three times, a second apart
+	// (net.ipv4.neigh.default: mcast_solicit 3, retrans_time_ms 1000).
+	holdTime = 3e9
+	// holdFailed is how long a frame waits for a neighbour that is known not
+	// to have answered before: the kernel was asked to try again.
+	holdFailed = 1e9
+	// holdLook is the time between two looks when the routes do not change.
+	holdLook = 100e6
+)
+
+// undo is how an error about a held frame must name its destination, which
+// was rewritten before the frame had to wait.
+type undo struct {
+	answer bool // the frame came from a client, who is told when it fails
+	addr   Addr // VIP
+	port   uint16
+}
+
+// holdQueue keeps copies of frames that wait for a neighbour.
+type holdQueue struct {
+	slot    [holdSlots]held
+	waiting int
+	leaving int
+	next    int64 // when to look again
+}
+
+type held struct {
+	frame  nic.Frame
+	state  heldState
+	dst    Addr // of the rewritten packet
+	since  int64
+	undo   undo
+	asked  int64
+	memory []byte
+}
+
+type heldState uint8
+
+const (
+	heldFree heldState = iota
+	heldWaits
+	heldLeaves // on its way out; free after the round
+)
+
+func (q *holdQueue) init() {
+	mem := make([]byte, holdSlots*holdLen)
+	for i := range q.slot {
+		q.slot[i].memory = mem[i*holdLen : (i+1)*holdLen]
+	}
+}
+
+// put copies the rewritten frame aside. It reports false when there is no
+// room.
+func (q *holdQueue) put(j *job, hop *nic.Hop, now int64, undo undo) bool {
+	if q.waiting == holdSlots || len(j.f.Buf) > holdLen {
+		return false
+	}
+	for i := range q.slot {
+		h := &q.slot[i]
+		if h.state != heldFree {
+			continue
+		}
+		*h = held{
+			frame: nic.Frame{Buf: h.memory[:copy(h.memory, j.f.Buf)], WireLen: len(j.eth)},
+			state: heldWaits, dst: mapped(j.ip.Dst()), since: now, asked: now, undo: undo, memory: h.memory,
+		}
+		if q.waiting == 0 {
+			q.next = now + holdLook
+		}
+		q.waiting++
+		return true
+	}
+	return false
+}
+
+// reclaim frees the slots whose frames have left.
+func (q *holdQueue) reclaim() {
+	for i := 0; q.leaving > 0; i++ {
+		if q.slot[i].state == heldLeaves {
+			q.slot[i].state = heldFree
+			q.leaving--
+		}
+	}
+}
+
+// retryHeld sends held frames whose next hop is known now and ends those that
+// waited too long.
+func (w *Worker) retryHeld() {
+	w.held.next = w.now + holdLook
+	for i := range w.held.slot {
+		h := &w.held.slot[i]
+		if h.state != heldWaits {
+			continue
+		}
+		hop := w.hop(h.dst)
+		age := w.now - h.since
+		switch {
+		case hop.State == nic.HopResolved:
+			eth := wire.Ethernet(h.frame.Eth())
+			eth.SetDst(hop.DstMAC)
+			eth.SetSrc(hop.SrcMAC)
+			w.out = append(w.out, Out{Frame: &h.frame, Port: hop.Index, From: -1, Kind: Forward})
+			w.release(h, heldLeaves, forwarded)
+		case age >= holdTime, hop.State == nic.HopFailed && age >= holdFailed, hop.State == nic.HopNoRoute:
+			w.release(h, heldFree, w.unreachable(h))
+		case w.now-h.asked >= holdFailed:
+			h.asked = w.now
+			w.ask(hop)
+		}
+	}
+}
+
+func (w *Worker) release(h *held, to heldState, v Verdict) {
+	h.state = to
+	if to == heldLeaves {
+		w.held.leaving++
+	}
+	w.held.waiting--
+	w.ledger.Held--
+	w.ledger.Received-- // counted again as what it became
+	w.count(v)
+}
+
+// unreachable tells the client that its real server does not answer: host
+// unreachable from the VIP, as IPVS translates the kernel's own error.
+func (w *Worker) unreachable(h *held) Verdict {
+	if !h.undo.answer {
+		return drop(NeighbourFailed)
+	}
+	ip := wire.IPv4(h.frame.Eth()[wire.EthernetLen:])
+	client := mapped(ip.Src())
+	if w.e.opt.ICMPRate && !w.limit.allow(client, w.now) {
+		return drop(ICMPLimited)
+	}
+	f, room := w.answers.next()
+	w.answers.ipID++
+	vip := [4]byte(h.undo.addr[12:])
+	n := wire.BuildICMPv4Error(room, vip, w.answers.ipID, wire.ICMPv4DstUnreachable, wire.ICMPv4HostUnreachable, 0, ip[:ip.TotalLen()])
+	if n > 0 {
+		wire.RewriteQuotedDst4(wire.ICMPv4(wire.IPv4(room[:n]).Payload()), vip, h.undo.port)
+	}
+	return w.answer(f, n, client, nil, -1)
+}
+
+func mapped(a [4]byte) Addr {
+	return Addr{10: 0xff, 11: 0xff, 12: a[0], 13: a[1], 14: a[2], 15: a[3]}
+}

@@ -1,0 +1,173 @@
+package nat
+
+import (
+	"vsnat/conntrack"
+	"vsnat/conntrack/state"
+	"vsnat/nat/forward"
+	"vsnat/nat/wire"
+	"vsnat/nic"
+	"vsnat/sched"
+)
+
+// inbound deals with a TCP or UDP packet to a VIP (ip_vs_in in the kernel's
+// ip_vs_core.c).
+func (w *Worker) inbound(j *job) Verdict {
+	p := &w.pkt
+	key := conntrack.Key{
+		Client: p.Src, ClientPort: p.SrcPort,
+		Virtual: p.Dst, VirtualPort: p.DstPort, Proto: p.Proto,
+	}
+	hash := w.e.table.Hash(p.Proto, p.Src, p.SrcPort)
+	s := w.e.table.Shard(hash)
+	s.Lock()
+	v := w.inboundLocked(j, s, hash, &key)
+	s.Unlock()
+	return v
+}
+
+func (w *Worker) inboundLocked(j *job, s *conntrack.Shard, hash uint64, key *conntrack.Key) Verdict {
+	p := &w.pkt
+	c := s.In(hash, key)
+	if c != nil && p.Proto == ProtoTCP && p.TCPFlags&wire.SYN != 0 && reusable(c) {
+		// The client uses the port again (conn_reuse_mode 1): the new
+		// connection stands before the old one, which ends by its timer.
+		s.Arm(c, w.now, 0)
+		c = nil
+	}
+	if c == nil {
+		var v Verdict
+		if c, v = w.schedule(j, s, hash, key); c == nil {
+			return v
+		}
+	} else if j.ip.Fragment() {
+		return drop(Fragment)
+	}
+	d := w.e.destOf(w.snap, c.Server)
+	if d == nil || !d.available.Load() {
+		return drop(ServerGone)
+	}
+	n := w.counts.of(c.Server)
+	n.InPkts++
+	n.InBytes += uint64(len(j.ip))
+	w.step(c, d, state.Input)
+	v := w.toServer(j, c)
+	c.InPkts++
+	s.Arm(c, w.now, c.Timeout)
+	return v
+}
+
+// reusable reports whether a SYN on this connection's addresses and ports
+// starts another one (is_new_conn_expected, conn_reuse_mode 1).
+func reusable(c *conntrack.Conn) bool {
+	if c.Control != 0 {
+		return false
+	}
+	st := state.TCP(c.State)
+	return st == state.TCPTimeWait || st == state.TCPClose
+}
+
+// schedule makes a connection for a packet that has none, or says what becomes
+// of the packet (ip_vs_schedule).
+func (w *Worker) schedule(j *job, s *conntrack.Shard, hash uint64, key *conntrack.Key) (*conntrack.Conn, Verdict) {
+	p := &w.pkt
+	name := ServiceKey{Proto: p.Proto, Addr: p.Dst, Port: p.DstPort}
+	svc := w.snap.services[name]
+	if svc == nil {
+		if _, owned := w.snap.owned[name]; !owned {
+			return nil, passed
+		}
+		return nil, w.hostAnswer(j)
+	}
+	if p.Proto == ProtoTCP && (p.TCPFlags&wire.RST != 0 || p.TCPFlags&wire.SYN == 0) {
+		return nil, w.hostAnswer(j)
+	}
+	if !unicast(p.Src) || p.Src[12] == 127 || w.routes.Local(p.Src) {
+		return nil, drop(Martian)
+	}
+	if p.Frag {
+		return nil, drop(Fragment)
+	}
+	if p.SrcPort == 20 {
+		// Active FTP's data port: never scheduled (ip_vs_schedule).
+		return nil, w.hostAnswer(j)
+	}
+
+	req := sched.Request{Client: p.Src, Virtual: p.Dst, ClientPort: p.SrcPort, Now: w.now}
+	svc.mu.Lock()
+	defer svc.mu.Unlock()
+	if svc.deleted {
+		return nil, w.hostAnswer(j)
+	}
+	req.Flags = svc.flags
+	srv := svc.sched.Pick(svc.list, &req)
+	if srv == nil {
+		return nil, w.answerError(j, p.Dst, wire.ICMPv4DstUnreachable, wire.ICMPv4PortUnreachable, 0)
+	}
+	d := w.e.destOf(w.snap, srv.ID)
+	if d == nil || !d.Available {
+		return nil, drop(ServerGone)
+	}
+	c := s.Insert(hash, key, w.now)
+	if c == nil {
+		return nil, drop(TableFull)
+	}
+	c.Dest, c.DestPort = d.key.Addr, d.key.Port
+	if c.DestPort == 0 {
+		c.DestPort = p.DstPort
+	}
+	c.Server = d.ID
+	c.Flags |= conntrack.Flags(d.method.Load()) | conntrack.Inactive
+	d.bind()
+	w.counts.of(c.Server).Conns++
+	return c, Verdict{}
+}
+
+// step follows the connection's state machine over the packet and keeps the
+// server's count of active connections.
+func (w *Worker) step(c *conntrack.Conn, d *dest, dir state.Dir) {
+	timeouts := w.e.timeouts.Load()
+	if c.Proto == ProtoUDP {
+		c.Timeout = timeouts.UDP
+		return
+	}
+	next := state.NextTCP(false, dir, state.TCPEvent(w.pkt.TCPFlags), state.TCP(c.State))
+	c.Timeout = timeouts.TCP[next]
+	if next == state.TCP(c.State) {
+		return
+	}
+	c.State = uint8(next)
+	switch active := state.Active(c.Proto, c.State); {
+	case active && c.Flags&conntrack.Inactive != 0:
+		c.Flags &^= conntrack.Inactive
+		d.Active.Add(1)
+	case !active && c.Flags&conntrack.Inactive == 0:
+		c.Flags |= conntrack.Inactive
+		d.Active.Add(-1)
+	}
+}
+
+// toServer rewrites the packet for its real server and sends it there
+// (ip_vs_nat_xmit). Its checks come in the kernel's order.
+func (w *Worker) toServer(j *job, c *conntrack.Conn) Verdict {
+	hop := w.hop(c.Dest)
+	switch hop.State {
+	case nic.HopNoRoute:
+		return w.answerError(j, w.pkt.Dst, wire.ICMPv4DstUnreachable, wire.ICMPv4HostUnreachable, 0)
+	case nic.HopLocal:
+		return drop(ServerIsLocal)
+	}
+	if j.ip.TTL() <= 1 {
+		return w.answerError(j, w.pkt.Dst, wire.ICMPv4TimeExceeded, wire.ICMPv4HopsExceeded, 0)
+	}
+	j.ip.DecTTL()
+	if j.length() > hop.MTU {
+		if !j.ip.DontFragment() {
+			return drop(TooBig)
+		}
+		return w.answerError(j, w.pkt.Dst, wire.ICMPv4DstUnreachable, wire.ICMPv4FragNeeded, uint32(hop.MTU))
+	}
+	if !forward.MasqIn(j.ip, j.l4, j.partial(), c) {
+		return drop(Truncated)
+	}
+	return w.send(j, hop, undo{answer: true, addr: c.Virtual, port: c.VirtualPort})
+}

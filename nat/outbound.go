@@ -1,0 +1,85 @@
+package nat
+
+import (
+	"vsnat/conntrack/state"
+	"vsnat/nat/forward"
+	"vsnat/nat/wire"
+	"vsnat/nic"
+)
+
+// outbound deals with a TCP or UDP packet that goes to no VIP: a reply from a
+// real server, if it is one of a connection (ip_vs_out in ip_vs_core.c).
+func (w *Worker) outbound(j *job) Verdict {
+	p := &w.pkt
+	hash := w.e.table.Hash(p.Proto, p.Dst, p.DstPort)
+	s := w.e.table.Shard(hash)
+	s.Lock()
+	c := s.Out(hash, p.Proto, p.Src, p.SrcPort, p.Dst, p.DstPort)
+	if c == nil {
+		s.Unlock()
+		return w.stray(j, Endpoint{Proto: p.Proto, Addr: p.Src, Port: p.SrcPort})
+	}
+	if j.ip.Fragment() {
+		s.Unlock()
+		return drop(Fragment)
+	}
+	hop := w.hop(c.Client)
+	v, ok := w.routable(j, hop)
+	if ok {
+		n := w.counts.of(c.Server)
+		n.OutPkts++
+		n.OutBytes += uint64(len(j.ip))
+		if d := w.e.destOf(w.snap, c.Server); d != nil {
+			w.step(c, d, state.Output)
+		}
+		j.ip.DecTTL()
+		if forward.MasqOut(j.ip, j.l4, j.partial(), c) {
+			v = w.send(j, hop, undo{})
+		} else {
+			v = drop(Truncated)
+		}
+		s.Arm(c, w.now, c.Timeout)
+	}
+	s.Unlock()
+	return v
+}
+
+// routable makes the checks of a router (ip_forward in net/ipv4/ip_forward.c)
+// and answers the sender when the packet cannot go on.
+func (w *Worker) routable(j *job, hop *nic.Hop) (Verdict, bool) {
+	switch hop.State {
+	case nic.HopNoRoute:
+		return w.answerFromHost(j, wire.ICMPv4DstUnreachable, wire.ICMPv4NetUnreachable, 0), false
+	case nic.HopLocal:
+		return drop(RedirectedHome), false
+	}
+	if j.ip.TTL() <= 1 {
+		return w.answerFromHost(j, wire.ICMPv4TimeExceeded, wire.ICMPv4HopsExceeded, 0), false
+	}
+	if j.length() > hop.MTU {
+		if !j.ip.DontFragment() {
+			return drop(TooBig), false
+		}
+		return w.answerFromHost(j, wire.ICMPv4DstUnreachable, wire.ICMPv4FragNeeded, uint32(hop.MTU)), false
+	}
+	return Verdict{}, true
+}
+
+// stray deals with a packet from a real server's endpoint that belongs to no
+// connection. IPVS leaves it to the host, which forwards it if it is a router;
+// where the guard has kept it from the host, that falls to us.
+func (w *Worker) stray(j *job, from Endpoint) Verdict {
+	if _, owned := w.snap.servers[from]; !owned || !w.e.opt.Guarded || w.routes.Local(w.pkt.Dst) {
+		return passed
+	}
+	if !w.routes.Forwarding(w.index, false) {
+		return drop(NoConnection)
+	}
+	hop := w.hop(w.pkt.Dst)
+	v, ok := w.routable(j, hop)
+	if !ok {
+		return v
+	}
+	j.ip.DecTTL()
+	return w.send(j, hop, undo{})
+}

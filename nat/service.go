@@ -1,0 +1,100 @@
+package nat
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"vsnat/conntrack"
+	"vsnat/sched"
+)
+
+// service is a virtual service at work. Its key is immutable; what picking a
+// server needs is guarded by mu, which is taken after a shard's lock and never
+// before one.
+type service struct {
+	key   ServiceKey
+	stats tally
+
+	mu        sync.Mutex
+	deleted   bool // guarded by mu, as all below
+	scheduler string
+	flags     sched.Flags
+	sched     sched.Scheduler
+	list      []*sched.Server // in list order; replaced, never changed in place
+	dests     []*dest         // the same servers in the same order
+}
+
+// dest is a real server of one service, kept while connections refer to it.
+type dest struct {
+	sched.Server // counters are atomic, the rest guarded by the service's mu
+
+	key       ServerKey
+	service   atomic.Pointer[service]
+	method    atomic.Uint32 // conntrack.Method of new connections
+	available atomic.Bool   // false once deleted
+	upper     atomic.Uint32
+	lower     atomic.Uint32
+	stats     tally
+}
+
+func (s *service) indexOf(k ServerKey) int {
+	return slices.IndexFunc(s.dests, func(d *dest) bool { return d.key == k })
+}
+
+// apply takes over what is wanted of the server. The service's mu is held.
+func (d *dest) apply(spec *ServerSpec, add bool) {
+	if add || spec.Weight != 0 {
+		d.LastWeight = spec.Weight
+	}
+	d.Weight = spec.Weight
+	d.method.Store(uint32(spec.Method))
+	d.upper.Store(spec.Upper)
+	d.lower.Store(spec.Lower)
+	total := d.Total.Load()
+	switch u := int32(spec.Upper); {
+	case u == 0:
+		d.Overloaded.Store(false)
+	case total >= u:
+		d.Overloaded.Store(true)
+	case total >= d.lowMark():
+	default:
+		d.Overloaded.Store(false)
+	}
+}
+
+// lowMark is the number of connections below which an overloaded server is
+// taken up again: the lower threshold, or three quarters of the upper.
+func (d *dest) lowMark() int32 {
+	if l := d.lower.Load(); l != 0 {
+		return int32(l)
+	}
+	u := d.upper.Load()
+	return int32(u - u/4)
+}
+
+// bind counts a new connection, which starts inactive.
+func (d *dest) bind() {
+	total := d.Total.Add(1)
+	if u := int32(d.upper.Load()); u != 0 && total == u {
+		d.Overloaded.Store(d.Total.Load() >= d.lowMark())
+	}
+}
+
+// unbind forgets a connection.
+func (d *dest) unbind(c *conntrack.Conn) {
+	if c.Flags&conntrack.Inactive == 0 {
+		d.Active.Add(-1)
+	}
+	before := d.Total.Add(-1) + 1
+	if u := int32(d.upper.Load()); u != 0 && before == d.lowMark() {
+		d.Overloaded.Store(d.Total.Load() >= u)
+	}
+}
+
+func (d *dest) spec() ServerSpec {
+	return ServerSpec{
+		Key: d.key, Method: conntrack.Method(d.method.Load()), Weight: d.Weight,
+		Upper: d.upper.Load(), Lower: d.lower.Load(),
+	}
+}

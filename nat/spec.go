@@ -1,0 +1,102 @@
+package nat
+
+import (
+	"fmt"
+	"net/netip"
+
+	"vsnat/conntrack"
+	"vsnat/sched"
+)
+
+// Addr is an IP address in 16 bytes, network byte order, IPv4 IPv4-mapped.
+type Addr = [16]byte
+
+// The IP protocols that virtual services may have.
+const (
+	ProtoTCP uint8 = 6
+	ProtoUDP uint8 = 17
+)
+
+// ServiceKey names a virtual service: protocol, VIP and port (host order).
+type ServiceKey struct {
+	Proto uint8
+	Port  uint16
+	Addr  Addr
+}
+
+// String returns the key as "tcp 192.0.2.1:80".
+func (k ServiceKey) String() string {
+	return fmt.Sprintf("%s %s", protoName(k.Proto), AddrPort(k.Addr, k.Port))
+}
+
+// Endpoint is an address and port (host order) of one protocol.
+type Endpoint = ServiceKey
+
+// AddrPort returns addr and port in the standard library's form, an
+// IPv4-mapped address as IPv4.
+func AddrPort(addr Addr, port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom16(addr).Unmap(), port)
+}
+
+func protoName(p uint8) string {
+	switch p {
+	case ProtoTCP:
+		return "tcp"
+	case ProtoUDP:
+		return "udp"
+	}
+	return fmt.Sprintf("protocol %d", p)
+}
+
+// ServiceSpec is what is wanted of a virtual service.
+type ServiceSpec struct {
+	Key       ServiceKey
+	Scheduler string
+	Flags     sched.Flags
+}
+
+// ServerKey names a real server within a service.
+type ServerKey struct {
+	Addr Addr
+	Port uint16 // host order
+}
+
+// ServerSpec is what is wanted of a real server.
+type ServerSpec struct {
+	Key    ServerKey
+	Method conntrack.Method
+	Weight int32
+	// Upper and Lower bound the connections: from Upper on the server gets no
+	// new ones until it has fewer than Lower. 0 means no bound.
+	Upper, Lower uint32
+}
+
+// Counters are what was counted for a server, a service or in total. Bytes are
+// lengths of IP packets.
+type Counters struct {
+	Conns    uint64 // connections scheduled
+	InPkts   uint64 // packets from clients
+	OutPkts  uint64 // packets from real servers
+	InBytes  uint64
+	OutBytes uint64
+}
+
+func (c Counters) minus(o Counters) Counters {
+	return Counters{c.Conns - o.Conns, c.InPkts - o.InPkts, c.OutPkts - o.OutPkts, c.InBytes - o.InBytes, c.OutBytes - o.OutBytes}
+}
+
+// ServerInfo is a real server as it stands.
+type ServerInfo struct {
+	ServerSpec
+	Active   int32 // connections in an active state
+	Inactive int32 // the others
+	Counters Counters
+}
+
+// ServiceInfo is a virtual service as it stands, its servers in list order:
+// newest first.
+type ServiceInfo struct {
+	ServiceSpec
+	Counters Counters
+	Servers  []ServerInfo
+}

@@ -1,0 +1,90 @@
+package nat
+
+import "slices"
+
+const (
+	// The kernel's IP_VS_DEST_TRASH_PERIOD: how long a server that nothing
+	// refers to is kept, and half of it between two looks.
+	trashPeriod = 120e9
+	trashLook   = trashPeriod / 2
+)
+
+// trashed is a deleted server that connections may still refer to.
+type trashed struct {
+	*dest
+	idle int64 // when it was first seen without connections; 0 not yet
+	left bool  // had connections when the snapshot was made
+}
+
+// discard moves a server to the trash. Its service's mu is held, as is e.mu.
+func (e *Engine) discard(d *dest) {
+	d.Available = false
+	d.available.Store(false)
+	e.trash = append(e.trash, &trashed{dest: d})
+}
+
+// restore takes a server back from the trash for a service of the same
+// identity, or returns nil. Its counters go on, unless the service is new.
+func (e *Engine) restore(s *service, key ServerKey) *dest {
+	i := slices.IndexFunc(e.trash, func(t *trashed) bool {
+		return t.key == key && t.service.Load().key == s.key
+	})
+	if i < 0 {
+		return nil
+	}
+	d := e.trash[i].dest
+	e.trash = slices.Delete(e.trash, i, i+1)
+	if d.service.Swap(s) != s {
+		d.stats.zero()
+	}
+	return d
+}
+
+// newDest makes a server of its own number.
+func (e *Engine) newDest(s *service, key ServerKey) *dest {
+	d := &dest{key: key}
+	d.Addr, d.Port = key.Addr, key.Port
+	d.service.Store(s)
+	if n := len(e.free); n > 0 {
+		d.ID = e.free[n-1]
+		e.free = e.free[:n-1]
+		e.dests[d.ID] = d
+	} else {
+		d.ID = uint32(len(e.dests))
+		e.dests = append(e.dests, d)
+	}
+	return d
+}
+
+// Tick does what is due once in a while: deleted servers are freed 120 to 240
+// seconds after their last connection ended (ip_vs_dest_trash_expire), and
+// what they owned is given back to the host as soon as none is left. It
+// reports whether Owned may have changed. now is on the engine's clock.
+func (e *Engine) Tick(now int64) (changed bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, t := range e.trash {
+		changed = changed || t.left && t.Total.Load() == 0
+	}
+	if now-e.swept >= trashLook {
+		e.swept = now
+		e.trash = slices.DeleteFunc(e.trash, func(t *trashed) bool {
+			switch {
+			case t.Total.Load() != 0:
+				t.idle = 0
+			case t.idle == 0:
+				t.idle = now
+			case now-t.idle >= trashPeriod:
+				e.dests[t.ID] = nil
+				e.free = append(e.free, t.ID)
+				changed = true
+				return true
+			}
+			return false
+		})
+	}
+	if changed {
+		e.publish()
+	}
+	return changed
+}

@@ -1,0 +1,128 @@
+package nat
+
+// Kind is what became of a frame.
+type Kind uint8
+
+// The kinds of verdict. The zero value is invalid.
+const (
+	_ Kind = iota
+	// Forward: the frame was rewritten in place and leaves by another port.
+	Forward
+	// Reply: the frame goes no further; an answer of ours goes out.
+	Reply
+	// Pass: the frame is not ours; the host's own stack deals with it.
+	Pass
+	// Hold: the frame was copied aside and waits for a neighbour.
+	Hold
+	// Dropped: the frame ends here, for the verdict's Reason.
+	Dropped
+)
+
+// Reason says why a frame was dropped. The set is closed and the names, which
+// [Reason.String] returns, are stable: other software may rely on them.
+type Reason uint8
+
+// The reasons. NoReason, the zero value, belongs to frames that are not dropped.
+const (
+	NoReason Reason = iota
+	BadIPHeader
+	BadIPChecksum
+	Truncated
+	CutByRing
+	Martian
+	Fragment
+	BadICMPChecksum
+	BadChecksum
+	NoConnection
+	ServerGone
+	TableFull
+	ServerIsLocal
+	RedirectedHome
+	NoRouteOut
+	HoldFull
+	NeighbourFailed
+	TooBig
+	ICMPLimited
+	NoAnswer
+	TxTooBig
+	TxNoBuffer
+	TxNICDown
+	TxFailed
+	NumReasons // how many there are
+)
+
+var reasonNames = [NumReasons]string{
+	NoReason:        "none",
+	BadIPHeader:     "bad-ip-header",
+	BadIPChecksum:   "bad-ip-checksum",
+	Truncated:       "truncated",
+	CutByRing:       "cut-by-ring",
+	Martian:         "martian-source",
+	Fragment:        "fragment",
+	BadICMPChecksum: "bad-icmp-checksum",
+	BadChecksum:     "bad-checksum",
+	NoConnection:    "no-connection",
+	ServerGone:      "server-gone",
+	TableFull:       "table-full",
+	ServerIsLocal:   "server-is-local",
+	RedirectedHome:  "client-is-local",
+	NoRouteOut:      "no-route",
+	HoldFull:        "hold-full",
+	NeighbourFailed: "neighbour-failed",
+	TooBig:          "too-big",
+	ICMPLimited:     "icmp-limited",
+	NoAnswer:        "no-answer",
+	TxTooBig:        "tx-too-big",
+	TxNoBuffer:      "tx-no-buffer",
+	TxNICDown:       "tx-nic-down",
+	TxFailed:        "tx-failed",
+}
+
+var reasonHelp = [NumReasons]string{
+	NoReason:        "the frame was not dropped",
+	BadIPHeader:     "the IPv4 header is too short or contradicts the frame's length",
+	BadIPChecksum:   "the IPv4 header checksum is wrong",
+	Truncated:       "the transport header does not fit in the packet",
+	CutByRing:       "the frame was longer than a receive slot",
+	Martian:         "the source address is one that no other host may have",
+	Fragment:        "a fragment of one of our flows: not handled yet",
+	BadICMPChecksum: "an ICMP error about one of our connections with a wrong checksum",
+	BadChecksum:     "to be answered in the host's stead, but its transport checksum is wrong",
+	NoConnection:    "belongs to no connection, and the host does not forward either",
+	ServerGone:      "the connection's real server was deleted",
+	TableFull:       "no room for one more connection (see the bound in the settings)",
+	ServerIsLocal:   "the route to the real server leads to this host itself",
+	RedirectedHome:  "the route to the client leads to this host itself",
+	NoRouteOut:      "no route to the destination, and no answer may be sent",
+	HoldFull:        "too many packets wait for a neighbour already",
+	NeighbourFailed: "the next hop does not answer ARP",
+	TooBig:          "larger than the next link takes, and may not be fragmented here",
+	ICMPLimited:     "an ICMP answer was due, but too many were sent just before",
+	NoAnswer:        "must not be answered (a reset, an ICMP error, a broadcast)",
+	TxTooBig:        "the egress NIC refused the frame's length",
+	TxNoBuffer:      "the egress NIC's queue was full",
+	TxNICDown:       "the egress NIC is down or gone",
+	TxFailed:        "the kernel refused to send the frame",
+}
+
+// String returns the reason's stable name.
+func (r Reason) String() string {
+	if r >= NumReasons {
+		return "invalid"
+	}
+	return reasonNames[r]
+}
+
+// Help returns one line on what the reason means to an operator.
+func (r Reason) Help() string {
+	if r >= NumReasons {
+		return "invalid"
+	}
+	return reasonHelp[r]
+}
+
+// Verdict is the engine's judgement of one received frame.
+type Verdict struct {
+	Kind   Kind
+	Reason Reason // for Dropped
+}

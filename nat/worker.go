@@ -1,0 +1,256 @@
+package nat
+
+import (
+	"syscall"
+
+	"vsnat/nat/wire"
+	"vsnat/nic"
+)
+
+// Worker judges the frames of one receive queue. Only one goroutine uses it,
+// but for Ledger, which any may call. A round is Process (or Idle), sending
+// what Out returns, Failed for each frame that could not be sent, and Commit.
+type Worker struct {
+	e     *Engine
+	index int // ifindex of the receiving NIC
+
+	// of this round
+	now    int64
+	snap   *snapshot
+	routes *routesBox
+	pkt    wire.Packet
+
+	verdicts [nic.MaxBatch]Verdict
+	out      []Out
+	answers  answers
+	held     holdQueue
+	asks     []Ask
+	hops     hopCache
+	counts   gatherer
+	limit    icmpLimit
+	ledger   Ledger
+	pub      published
+}
+
+// Out is a frame to send and the NIC to send it from.
+type Out struct {
+	Frame *nic.Frame
+	Port  int // ifindex
+	// From is the index in the batch of the frame that this one is or answers;
+	// -1 for one that had been held.
+	From int
+	Kind Kind // Forward or Reply
+}
+
+// Ask is a next hop whose link-layer address the kernel should resolve.
+type Ask struct {
+	Port    int // ifindex
+	NextHop Addr
+}
+
+// NewWorker returns a worker for frames that the NIC with that ifindex
+// receives.
+func (e *Engine) NewWorker(index int) *Worker {
+	w := &Worker{e: e, index: index}
+	w.out = make([]Out, 0, 2*nic.MaxBatch+holdSlots)
+	w.asks = make([]Ask, 0, nic.MaxBatch+holdSlots)
+	w.held.init()
+	w.answers.init()
+	return w
+}
+
+// Process judges the frames of a batch and rewrites in place those that go on.
+// now is the time in nanoseconds on the engine's clock, which never goes back.
+// Everything it returns through Out and Verdict is valid until Commit.
+func (w *Worker) Process(b *nic.Batch, now int64) {
+	w.begin(now)
+	for i := range b.N {
+		v := w.judge(&b.Frames[i], i)
+		w.verdicts[i] = v
+		w.count(v)
+	}
+}
+
+// Idle does what is due when no frame came: held frames go on or end.
+func (w *Worker) Idle(now int64) { w.begin(now) }
+
+func (w *Worker) begin(now int64) {
+	w.now = now
+	w.snap = w.e.snap.Load()
+	if r := w.e.routes.Load(); r != w.routes {
+		w.routes = r
+		w.hops.clear()
+		w.held.next = now
+	}
+	if w.held.waiting > 0 && now >= w.held.next {
+		w.retryHeld()
+	}
+}
+
+// Held returns how many frames wait for a neighbour.
+func (w *Worker) Held() int { return w.held.waiting }
+
+// Verdict returns the judgement of the batch's frame i.
+func (w *Worker) Verdict(i int) Verdict { return w.verdicts[i] }
+
+// Out returns the frames to send.
+func (w *Worker) Out() []Out { return w.out }
+
+// Asks returns the next hops to have resolved.
+func (w *Worker) Asks() []Ask { return w.asks }
+
+// Failed says that frame i of Out was not sent, and the kernel's reason.
+func (w *Worker) Failed(i int, errno syscall.Errno) {
+	if w.out[i].Kind == Reply {
+		w.ledger.Replied--
+	} else {
+		w.ledger.Forwarded--
+	}
+	w.ledger.Dropped[txReason(errno)]++
+}
+
+func txReason(errno syscall.Errno) Reason {
+	switch errno {
+	case syscall.EMSGSIZE:
+		return TxTooBig
+	case syscall.ENOBUFS, syscall.EAGAIN, syscall.ENOMEM:
+		return TxNoBuffer
+	case syscall.ENETDOWN, syscall.ENXIO, syscall.ENODEV:
+		return TxNICDown
+	}
+	return TxFailed
+}
+
+// Commit ends the round: its counts become visible, and the frames of Out are
+// the worker's again.
+func (w *Worker) Commit() {
+	w.counts.flush(w.e, w.snap)
+	w.pub.publish(&w.ledger)
+	w.held.reclaim()
+	w.answers.reclaim()
+	w.out = w.out[:0]
+	w.asks = w.asks[:0]
+}
+
+// Ledger returns what became of the frames received so far, up to the last
+// Commit.
+func (w *Worker) Ledger() Ledger { return w.pub.read() }
+
+func (w *Worker) count(v Verdict) {
+	w.ledger.Received++
+	switch v.Kind {
+	case Forward:
+		w.ledger.Forwarded++
+	case Reply:
+		w.ledger.Replied++
+	case Pass:
+		w.ledger.Passed++
+	case Hold:
+		w.ledger.Held++
+	default:
+		w.ledger.Dropped[v.Reason]++
+	}
+}
+
+var (
+	passed    = Verdict{Kind: Pass}
+	replied   = Verdict{Kind: Reply}
+	forwarded = Verdict{Kind: Forward}
+	holding   = Verdict{Kind: Hold}
+)
+
+func drop(r Reason) Verdict { return Verdict{Kind: Dropped, Reason: r} }
+
+// job is one frame on its way through the engine.
+type job struct {
+	f   *nic.Frame
+	i   int // its index in the batch
+	eth wire.Ethernet
+	ip  wire.IPv4 // from the IP header to the end of the IP packet
+	l4  []byte    // transport header and payload
+}
+
+// judge decides about one frame.
+func (w *Worker) judge(f *nic.Frame, i int) Verdict {
+	if f.Type != nic.ToHost || f.VLANProto != 0 {
+		return passed
+	}
+	eth := wire.Ethernet(f.Eth())
+	if !eth.IsValid() {
+		return drop(Truncated)
+	}
+	if eth.Type() != wire.TypeIPv4 {
+		return passed
+	}
+	p := &w.pkt
+	switch p.Parse(eth) {
+	case wire.Parsed:
+	case wire.LaterFragment, wire.OtherProtocol:
+		return passed
+	case wire.Truncated:
+		if f.Cut() {
+			return drop(CutByRing)
+		}
+		return drop(Truncated)
+	default:
+		return drop(BadIPHeader)
+	}
+	j := job{f: f, i: i, eth: eth, ip: wire.IPv4(eth[p.L3:p.End]), l4: eth[p.L4:p.End]}
+	if !j.ip.ChecksumOK() {
+		return drop(BadIPChecksum)
+	}
+	in := w.snap.vip(p.Dst)
+	switch {
+	case p.Proto == wire.ProtoICMP && in:
+		return w.icmpInbound(&j)
+	case p.Proto == wire.ProtoICMP:
+		return w.icmpOutbound(&j)
+	case p.Proto != ProtoTCP && p.Proto != ProtoUDP:
+		return passed
+	case in:
+		return w.inbound(&j)
+	}
+	return w.outbound(&j)
+}
+
+// partial reports whether the frame's transport checksum is still to be
+// completed by whoever sends it.
+func (j *job) partial() bool { return j.f.VNet().Partial() }
+
+// length returns the length in bytes of the packet that must fit the MTU: of
+// a super-frame, that of one of its segments.
+func (j *job) length() int {
+	h := j.f.VNet()
+	if h.GSOType() == nic.VNetGSONone {
+		return len(j.ip)
+	}
+	head := j.ip.HeaderLen()
+	if j.ip.Protocol() == ProtoTCP {
+		head += wire.TCP(j.l4).HeaderLen()
+	} else {
+		head += wire.UDPLen
+	}
+	return head + int(h.GSOSize())
+}
+
+// send gives a rewritten frame to its next hop, or lets it wait for the next
+// hop's link-layer address.
+func (w *Worker) send(j *job, hop *nic.Hop, undo undo) Verdict {
+	if hop.State != nic.HopResolved {
+		w.ask(hop)
+		if !w.held.put(j, hop, w.now, undo) {
+			return drop(HoldFull)
+		}
+		return holding
+	}
+	j.eth.SetDst(hop.DstMAC)
+	j.eth.SetSrc(hop.SrcMAC)
+	w.out = append(w.out, Out{Frame: j.f, Port: hop.Index, From: j.i, Kind: Forward})
+	return forwarded
+}
+
+func (w *Worker) ask(hop *nic.Hop) {
+	if n := len(w.asks); n < cap(w.asks) && (n == 0 || w.asks[n-1] != Ask{hop.Index, hop.NextHop}) {
+		w.asks = append(w.asks, Ask{hop.Index, hop.NextHop})
+	}
+}
