@@ -152,10 +152,10 @@ func (s *Shard) Arm(c *Conn, now, timeout int64) {
 }
 
 // Remove takes the connection out of the table, releases its Control and frees
-// the record. A connection with children stays: Remove does nothing then and
-// returns false.
+// the record. A connection with children stays, and so does one of another
+// shard: Remove does nothing then and returns false.
 func (s *Shard) Remove(c *Conn) bool {
-	if c.ref == 0 || c.Children() != 0 {
+	if c.ref == 0 || c.ref.shard() != s.num || c.Children() != 0 {
 		return false
 	}
 	if c.Control != 0 {
@@ -189,7 +189,9 @@ func (s *Shard) Advance(now int64, fire func(*Conn), limit int) int {
 			fire(c)
 		}
 		if c.ref != 0 && c.due == 0 {
-			c.due = s.wheel.Set(id, wheel.TickOf(c.Expires))
+			// Not before the tick after now: the wheel may stand in the
+			// middle of a jump to now.
+			c.due = s.wheel.Set(id, max(wheel.TickOf(c.Expires), wheel.TickOf(now+1)))
 		}
 	}
 }
@@ -240,7 +242,7 @@ func (s *Shard) take(hash uint32) *Conn {
 	case s.fresh > maxID:
 		return nil
 	default:
-		if int(s.fresh) >= len(s.chunks)*chunkLen || len(s.chunks) == 0 {
+		if int(s.fresh) >= len(s.chunks)*chunkLen {
 			s.grow()
 		}
 		id = s.fresh
