@@ -123,5 +123,6 @@ type noRoutes struct{}
 func (noRoutes) Lookup(nic.Addr) nic.Hop           { return nic.Hop{State: nic.HopNoRoute} }
 func (noRoutes) Local(nic.Addr) bool               { return false }
 func (noRoutes) Link(int) (nic.Link, bool)         { return nic.Link{}, false }
+func (noRoutes) Locals() []nic.Addr                { return nil }
 func (noRoutes) Links() []nic.Link                 { return nil }
 func (noRoutes) Forwarding(index int, _ bool) bool { return false }

@@ -180,6 +180,12 @@ func (r *testRoutes) Link(index int) (nic.Link, bool) {
 	}
 	return nic.Link{}, false
 }
+func (r *testRoutes) Locals() (all []nic.Addr) {
+	for _, a := range r.local {
+		all = append(all, a.As16())
+	}
+	return all
+}
 func (r *testRoutes) Links() []nic.Link         { return r.links }
 func (r *testRoutes) Forwarding(int, bool) bool { return r.router }
 

@@ -43,13 +43,16 @@ type Link struct {
 }
 
 // Routes is an immutable snapshot of the kernel's routes, neighbours, links
-// and addresses. Its methods are safe for any number of goroutines and
-// allocate nothing.
+// and addresses. Its methods are safe for any number of goroutines; Lookup,
+// Local and Forwarding allocate nothing.
 type Routes interface {
 	// Lookup returns the next hop towards dst.
 	Lookup(dst Addr) Hop
 	// Local reports whether addr is one of the host's own addresses.
 	Local(addr Addr) bool
+	// Locals returns the host's own addresses, those of whole prefixes such as
+	// 127.0.0.0/8 left out, in no order.
+	Locals() []Addr
 	// Link returns the interface with that ifindex.
 	Link(index int) (Link, bool)
 	// Links returns all interfaces, in order of ifindex; read only.

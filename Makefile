@@ -1,0 +1,29 @@
+# vsnat: build, test, measure. Needs Go and make, nothing else.
+
+export CGO_ENABLED = 0
+GO ?= go
+BIN = bin/vsnat
+
+.PHONY: build run test test-race fuzz e2e bench lint clean
+
+build: ## bin/vsnat, and bin/ipvsadm as a link to it
+	$(GO) build -trimpath -o $(BIN) ./cmd/vsnat
+	ln -sf vsnat bin/ipvsadm
+
+run: build ## the paper's experiment, in network namespaces on this machine
+	$(BIN) bench paper $(ARGS)
+
+test: build lint ## everything
+	./.ci/test
+
+bench: build ## benchmarks of the engine, as ratios of one run
+	$(GO) test -run '^$$' -bench . -benchtime 200ms ./nat/... ./sched/... ./conntrack/... ./nic/neigh
+
+lint: ## vet, staticcheck, gofumpt
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	@out=$$($(GO) tool gofumpt -l cmd nat sched conntrack nic bench); \
+	  if [ -n "$$out" ]; then echo "gofumpt would change: $$out"; exit 1; fi
+
+clean:
+	rm -rf bin

@@ -1,0 +1,262 @@
+// Package daemon is the director at work: it wires the host's NICs, routes and
+// guard to the engine, and answers the control socket.
+package daemon
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"vsnat/cmd/vsnat/internal/control"
+	"vsnat/conntrack"
+	"vsnat/nat"
+	"vsnat/nic"
+	"vsnat/nic/guard"
+	"vsnat/nic/neigh"
+)
+
+// Version is vsnat's version.
+const Version = "0.1.0"
+
+// GuardOff as Config.Guard leaves the host's stack as it is: for a host that
+// is known to see none of the services' frames otherwise.
+const GuardOff = "off"
+
+// Config is what the director is started with.
+type Config struct {
+	Socket   string        // path of the control socket
+	NICs     []string      // names of the NICs to take packets from; empty is all
+	Guard    string        // "" for the best there is, guard.TCX, guard.NFT or GuardOff
+	MaxConns int           // bound on connections
+	Spin     time.Duration // how long a worker looks for more frames before it sleeps; < 0 chooses
+	Budget   time.Duration // what a packet may take, for the latency report
+}
+
+// expireEvery is the time between two looks for connections that have run
+// out: the tick of their timers.
+const expireEvery = 64 * time.Millisecond
+
+// expireAtOnce bounds how many end in one look, so that a look stays short.
+const expireAtOnce = 100_000
+
+// daemon is the running director.
+type daemon struct {
+	cfg    Config
+	log    *zap.Logger
+	engine *nat.Engine
+	routes *neigh.Watcher
+	guard  *guard.Guard // nil when off
+	epoch  time.Time    // zero of the engine's clock
+	nics   *nics
+
+	guardMu sync.Mutex // held while what the guard owns is worked out and set
+}
+
+// Run is the director until ctx ends. ready is called when it forwards and the
+// control socket answers.
+func Run(ctx context.Context, cfg Config, logger *zap.Logger, ready func()) (err error) {
+	listener, err := control.Listen(cfg.Socket)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, ignoreClosed(listener.Close())) }()
+	if err := checkCapabilities(); err != nil {
+		return err
+	}
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	d := &daemon{cfg: cfg, log: logger, epoch: time.Now().Add(-time.Second)}
+	if err := d.start(ctx); err != nil {
+		return err
+	}
+	defer d.stop()
+
+	server := control.NewServer(d, log.New(zapWriter{logger}, "", 0))
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	logger.Info("director runs", zap.String("version", Version), zap.String("socket", cfg.Socket),
+		zap.String("guard", d.guardKind()), zap.Strings("nics", d.nics.names()), zap.Duration("spin", cfg.Spin))
+	ready()
+
+	err = d.follow(ctx, served)
+	shut, done := context.WithTimeout(context.Background(), time.Second)
+	defer done()
+	err = errors.Join(err, server.Shutdown(shut))
+	logger.Info("director leaves", zap.Int("connections", d.engine.Table().Len()))
+	return err
+}
+
+// start opens everything in the order that leaves no moment in which both the
+// host and the engine see a frame.
+func (d *daemon) start(ctx context.Context) (err error) {
+	var seed [8]byte
+	_, _ = rand.Read(seed[:]) // never fails (crypto/rand)
+	d.engine, err = nat.New(nat.Options{
+		Conns:    conntrack.Config{Max: d.cfg.MaxConns, Seed: binary.NativeEndian.Uint64(seed[:])},
+		Guarded:  d.cfg.Guard != GuardOff,
+		ICMPRate: true,
+	})
+	if err != nil {
+		return err
+	}
+	d.routes, err = neigh.Start(ctx, neigh.Options{OnError: func(err error) {
+		d.log.Warn("routes", zap.Error(err))
+	}})
+	if err != nil {
+		return err
+	}
+	d.engine.SetRoutes(d.routes.Routes())
+	if d.cfg.Guard != GuardOff {
+		if d.guard, err = guard.Open(guard.Options{Force: d.cfg.Guard}); err != nil {
+			return err
+		}
+		if why := d.guard.Why(); why != "" {
+			d.log.Info("guard", zap.String("kind", d.guard.Kind()), zap.String("why", why))
+		}
+		if err := d.syncGuard(nat.Endpoints{}); err != nil {
+			return errors.Join(err, d.guard.Close())
+		}
+	}
+	d.nics = newNICs(d)
+	if err := d.nics.reconcile(d.routes.Routes()); err != nil {
+		d.stop()
+		return err
+	}
+	return nil
+}
+
+func (d *daemon) stop() {
+	d.nics.close()
+	if d.guard != nil {
+		if err := d.guard.Close(); err != nil {
+			d.log.Warn("guard", zap.Error(err))
+		}
+	}
+}
+
+// follow keeps the engine in step with the host and the clock.
+func (d *daemon) follow(ctx context.Context, served <-chan error) error {
+	expire := time.NewTicker(expireEvery)
+	defer expire.Stop()
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-served:
+			return err
+		case <-d.routes.Done():
+			return errors.New("daemon: the kernel's routes can no longer be followed")
+		case <-d.routes.Changed():
+			d.followRoutes()
+		case <-expire.C:
+			d.engine.Expire(d.now(), expireAtOnce)
+		case <-second.C:
+			if d.engine.Tick(d.now()) {
+				d.warn("guard", d.syncGuard(nat.Endpoints{}))
+			}
+			// What could not be opened before is tried again.
+			d.warn("NIC", d.nics.reconcile(d.routes.Routes()))
+		}
+	}
+}
+
+func (d *daemon) followRoutes() {
+	r := d.routes.Routes()
+	d.engine.SetRoutes(r)
+	d.warn("guard", d.syncGuard(nat.Endpoints{}))
+	d.warn("NIC", d.nics.reconcile(r))
+}
+
+func (d *daemon) warn(what string, err error) {
+	if err != nil {
+		d.log.Warn(what, zap.Error(err))
+	}
+}
+
+// now returns the time on the engine's clock, in nanoseconds.
+func (d *daemon) now() int64 { return time.Since(d.epoch).Nanoseconds() }
+
+func (d *daemon) guardKind() string {
+	if d.guard == nil {
+		return GuardOff
+	}
+	return d.guard.Kind()
+}
+
+// syncGuard has the guard keep from the host what the engine owns, and what
+// it is about to own.
+func (d *daemon) syncGuard(soon nat.Endpoints) error {
+	if d.guard == nil {
+		return nil
+	}
+	d.guardMu.Lock()
+	defer d.guardMu.Unlock()
+	own := d.engine.Owned()
+	return d.guard.Set(guard.State{
+		Services: guardKeys(append(own.Services, soon.Services...)),
+		Servers:  guardKeys(append(own.Servers, soon.Servers...)),
+		Local:    d.routes.Routes().Locals(),
+	})
+}
+
+func guardKeys(eps []nat.Endpoint) []guard.Key {
+	keys := make([]guard.Key, len(eps))
+	for i, e := range eps {
+		keys[i] = guard.Key{Addr: e.Addr, Port: e.Port, Proto: e.Proto}
+	}
+	return keys
+}
+
+// spinTime returns how long workers spin: the configured time, or by default
+// 50 µs where each worker can have a core of its own and one is left over.
+func (d *daemon) spinTime(workers int) time.Duration {
+	if d.cfg.Spin >= 0 {
+		return d.cfg.Spin
+	}
+	if runtime.NumCPU() > workers {
+		return 50 * time.Microsecond
+	}
+	return 0
+}
+
+// ask is the workers' way to have the kernel resolve a next hop.
+func (d *daemon) ask(index int, nextHop nic.Addr) { d.routes.Solicit(index, nextHop) }
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, os.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// zapWriter takes what the HTTP server logs.
+type zapWriter struct{ log *zap.Logger }
+
+func (w zapWriter) Write(b []byte) (int, error) {
+	w.log.Warn("control", zap.String("message", string(b)))
+	return len(b), nil
+}
+
+// checkCapabilities tells in one line what the process lacks.
+func checkCapabilities() error {
+	missing, err := missingCapabilities()
+	if err != nil {
+		return err
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("daemon: missing %v: run as root, or in a user namespace with its own network", missing)
+	}
+	return nil
+}

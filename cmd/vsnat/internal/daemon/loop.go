@@ -1,0 +1,151 @@
+package daemon
+
+import (
+	"errors"
+	"runtime"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	"vsnat/cmd/vsnat/internal/latency"
+	"vsnat/nat"
+	"vsnat/nic"
+)
+
+const (
+	// idleWait bounds one wait for frames, so that a stopped loop ends soon
+	// and what is due without frames gets done.
+	idleWait = 100 * time.Millisecond
+	// heldWait is the bound while frames wait for a neighbour.
+	heldWait = 5 * time.Millisecond
+)
+
+// ports are a worker's ways out, by ifindex. A set is never changed: the
+// manager gives the worker a new one when a NIC comes or goes.
+type ports map[int]nic.Sender
+
+// loop is one worker at work: it receives, has frames judged, sends.
+type loop struct {
+	dev    nic.Device
+	worker *nat.Worker
+	epoch  time.Time     // zero of the engine's clock
+	spin   time.Duration // how long to look for more frames before sleeping
+	ask    func(index int, nextHop nic.Addr)
+	log    *zap.Logger
+
+	ports  atomic.Pointer[ports]
+	rounds atomic.Uint64 // ends of rounds, so that closing knows old ports are unused
+	stop   atomic.Bool
+	done   chan struct{}
+	failed atomic.Bool // the device is gone
+
+	pickup  latency.Histogram // from taking a frame out of the ring to its being sent
+	receive latency.Histogram // from the kernel's receiving it to its being sent
+
+	frames [nic.MaxBatch]*nic.Frame
+	which  [nic.MaxBatch]int
+	errnos [nic.MaxBatch]syscall.Errno
+}
+
+// run is the loop. It keeps an OS thread to itself until it is stopped or the
+// device is gone.
+func (l *loop) run() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer close(l.done)
+	var batch nic.Batch
+	var lastFrame time.Time
+	for !l.stop.Load() {
+		n, err := l.dev.Recv(&batch)
+		if err != nil && !errors.Is(err, syscall.ENETDOWN) {
+			l.log.Warn("NIC is gone", zap.String("nic", l.dev.Name()), zap.Error(err))
+			l.failed.Store(true)
+			return
+		}
+		now := time.Now()
+		if n > 0 {
+			lastFrame = now
+			l.worker.Process(&batch, now.Sub(l.epoch).Nanoseconds())
+			l.send()
+			l.record(&batch, now)
+			l.finish()
+			l.dev.Release()
+			continue
+		}
+		if now.Sub(lastFrame) < l.spin {
+			continue
+		}
+		wait := idleWait
+		if l.worker.Held() > 0 {
+			wait = heldWait
+		}
+		if err := l.dev.Wait(wait); errors.Is(err, syscall.ENETDOWN) {
+			time.Sleep(idleWait) // down: poll would return at once
+		}
+		// What woke us may be a frame: it is picked up in the next turn. What
+		// is due by the clock is due now.
+		l.worker.Idle(time.Since(l.epoch).Nanoseconds())
+		l.send()
+		l.finish()
+	}
+}
+
+func (l *loop) finish() {
+	for _, a := range l.worker.Asks() {
+		l.ask(a.Port, a.NextHop)
+	}
+	l.worker.Commit()
+	l.rounds.Add(1)
+}
+
+// send transmits what the worker let out, port by port, in order.
+func (l *loop) send() {
+	out := l.worker.Out()
+	if len(out) == 0 {
+		return
+	}
+	ways := *l.ports.Load()
+	for start := 0; start < len(out); {
+		port := out[start].Port
+		end, n := start, 0
+		for end < len(out) && n < nic.MaxBatch && out[end].Port == port {
+			l.frames[n], l.which[n] = out[end].Frame, end
+			end++
+			n++
+		}
+		way := ways[port]
+		if way == nil {
+			for i := range n {
+				l.worker.Failed(l.which[i], syscall.ENODEV)
+			}
+		} else if way.Send(l.frames[:n], l.errnos[:]) < n {
+			for i := range n {
+				if l.errnos[i] != 0 {
+					l.worker.Failed(l.which[i], l.errnos[i])
+				}
+			}
+		}
+		start = end
+	}
+}
+
+// record takes the latency of the frames that left. One reading of the clock
+// serves the whole batch, which left together.
+func (l *loop) record(b *nic.Batch, picked time.Time) {
+	sent := time.Now()
+	n := 0
+	for i := range b.N {
+		if l.worker.Verdict(i).Kind != nat.Forward {
+			continue
+		}
+		n++
+		if t := b.Frames[i].Time; t != 0 {
+			l.receive.Record(sent.UnixNano()-t, 1)
+		}
+	}
+	if n > 0 {
+		l.pickup.Record(sent.Sub(picked).Nanoseconds(), n)
+	}
+}

@@ -1,0 +1,153 @@
+package daemon
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"vsnat/cmd/vsnat/internal/control"
+	"vsnat/cmd/vsnat/internal/latency"
+	"vsnat/nat"
+	"vsnat/nic"
+)
+
+// Status is the report of what the director does now.
+type Status struct {
+	Version     string       `json:"version"`
+	Uptime      float64      `json:"uptime_s"`
+	Guard       string       `json:"guard"`
+	Services    int          `json:"services"`
+	Connections Connections  `json:"connections"`
+	Total       nat.Counters `json:"total"`
+	NICs        []NIC        `json:"nics"`
+}
+
+// Connections is how full the connection table is.
+type Connections struct {
+	Now   int `json:"now"`
+	Max   int `json:"max"`
+	Bytes int `json:"bytes"` // of memory held
+}
+
+// NIC is one NIC's part of a Status.
+type NIC struct {
+	Name  string    `json:"name"`
+	Index int       `json:"index"`
+	Stats nic.Stats `json:"stats"`
+}
+
+// Drops is the report of what became of every frame, by NIC.
+type Drops struct {
+	NICs    []NICDrops        `json:"nics"`
+	Reasons map[string]string `json:"reasons"` // what each reason that occurs means
+}
+
+// NICDrops is one NIC's ledger: Received = Forwarded + Replied + Passed + Held +
+// the sum of Dropped. RingFull are frames lost before that.
+type NICDrops struct {
+	Name      string            `json:"name"`
+	Received  uint64            `json:"received"`
+	Forwarded uint64            `json:"forwarded"`
+	Replied   uint64            `json:"replied"`
+	Passed    uint64            `json:"passed"`
+	Held      uint64            `json:"held"`
+	Dropped   map[string]uint64 `json:"dropped"`
+	RingFull  uint64            `json:"ring_full"`
+	Balanced  bool              `json:"balanced"`
+}
+
+// Latency is the report of how long forwarded frames took.
+type Latency struct {
+	Budget int64 `json:"budget_ns"`
+	// Pickup is from taking the frame out of the ring to its being sent,
+	// Receive from the kernel's receiving it.
+	Pickup  latency.Summary `json:"pickup_to_sent"`
+	Receive latency.Summary `json:"receive_to_sent"`
+}
+
+// Report implements [control.Director].
+func (d *daemon) Report(name control.Report) (any, error) {
+	switch name {
+	case control.StatusReport:
+		return d.status(), nil
+	case control.DropsReport:
+		return d.nics.drops(), nil
+	case control.LatencyReport:
+		return d.nics.latency(d.cfg.Budget), nil
+	}
+	return nil, fmt.Errorf("daemon: no report %q", name)
+}
+
+func (d *daemon) status() Status {
+	t := d.engine.Table()
+	return Status{
+		Version: Version, Uptime: time.Since(d.epoch).Seconds() - 1, Guard: d.guardKind(),
+		Services:    len(d.Services()),
+		Connections: Connections{Now: t.Len(), Max: t.Max(), Bytes: t.Bytes()},
+		Total:       d.engine.Total(),
+		NICs:        d.nics.list(),
+	}
+}
+
+func (n *nics) list() (all []NIC) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, l := range n.sorted() {
+		s := l.dev.Stats()
+		for _, out := range n.loops {
+			if tx := out.sends[l.dev.Index()]; tx != nil {
+				t := tx.Stats()
+				s.TxFrames += t.TxFrames
+				s.TxBytes += t.TxBytes
+				s.TxErrors += t.TxErrors
+			}
+		}
+		all = append(all, NIC{Name: l.name, Index: l.dev.Index(), Stats: s})
+	}
+	return all
+}
+
+func (n *nics) drops() Drops {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	ledgers := maps.Clone(n.past)
+	full := map[string]uint64{}
+	for _, l := range n.loops {
+		now, past := l.worker.Ledger(), ledgers[l.name]
+		now.Add(&past)
+		ledgers[l.name] = now
+		full[l.name] = l.dev.Stats().RxDropped
+	}
+	report := Drops{Reasons: map[string]string{}, NICs: []NICDrops{}}
+	for _, name := range slices.Sorted(maps.Keys(ledgers)) {
+		l := ledgers[name]
+		nd := NICDrops{
+			Name: name, Received: l.Received, Forwarded: l.Forwarded, Replied: l.Replied,
+			Passed: l.Passed, Held: l.Held, Dropped: map[string]uint64{}, RingFull: full[name], Balanced: l.Balanced(),
+		}
+		for r := range nat.NumReasons {
+			if l.Dropped[r] != 0 {
+				nd.Dropped[r.String()] = l.Dropped[r]
+				report.Reasons[r.String()] = r.Help()
+			}
+		}
+		report.NICs = append(report.NICs, nd)
+	}
+	return report
+}
+
+func (n *nics) latency(budget time.Duration) Latency {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var pickup, receive []*latency.Histogram
+	for _, l := range n.loops {
+		pickup = append(pickup, &l.pickup)
+		receive = append(receive, &l.receive)
+	}
+	return Latency{
+		Budget:  budget.Nanoseconds(),
+		Pickup:  latency.Summarize(budget.Nanoseconds(), pickup...),
+		Receive: latency.Summarize(budget.Nanoseconds(), receive...),
+	}
+}

@@ -1,0 +1,51 @@
+// Command vsnat is a layer-4 load balancer in userspace: a director that does
+// on raw packets what Linux Virtual Server does in the kernel. Called by the
+// name ipvsadm, it answers as ipvsadm does.
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"vsnat/cmd/vsnat/internal/bench"
+	"vsnat/cmd/vsnat/internal/daemon"
+	"vsnat/cmd/vsnat/internal/ipvsadm"
+	"vsnat/cmd/vsnat/internal/lab"
+)
+
+func main() {
+	switch name := filepath.Base(os.Args[0]); name {
+	case "ipvsadm", "ipvsadm-save", "ipvsadm-restore":
+		os.Exit(ipvsadm.Run(name, os.Args[1:]))
+	}
+	os.Exit(run())
+}
+
+func run() int {
+	root := &cobra.Command{
+		Use:           "vsnat",
+		Short:         "A layer-4 load balancer that does in userspace what Linux Virtual Server does in the kernel",
+		Version:       daemon.Version,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.AddCommand(runCommand(), ipvsadm.Command(), lab.Command(), bench.Command())
+	root.AddCommand(reportCommands()...)
+	cmd, err := root.ExecuteC()
+	if err == nil {
+		return 0
+	}
+	var exit interface{ ExitCode() int }
+	if asExit(err, &exit) {
+		return exit.ExitCode()
+	}
+	fmt.Fprintln(os.Stderr, "vsnat:", err)
+	if isUsage(err, cmd) {
+		fmt.Fprintf(os.Stderr, "Try '%s --help'.\n", cmd.CommandPath())
+		return 2
+	}
+	return 1
+}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+
+	"vsnat/cmd/vsnat/internal/control"
+	"vsnat/cmd/vsnat/internal/daemon"
+	"vsnat/nic/guard"
+)
+
+func runCommand() *cobra.Command {
+	cfg := daemon.Config{Socket: control.SocketPath()}
+	var debug bool
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the director in the foreground",
+		Long: `Run the director in the foreground. It takes packets from all Ethernet
+interfaces of its network namespace but loopback and ports of a bridge or
+bond, unless -i names some. Services are added with ipvsadm, or vsnat ipvsadm.
+SIGTERM or SIGINT ends it; nothing of it is left on the host.`,
+		Example: `  vsnat run
+  vsnat run -i eth0 -i eth1
+  ipvsadm -A -t 192.0.2.1:80 -s wlc && ipvsadm -a -t 192.0.2.1:80 -r 10.0.0.11 -m`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch cfg.Guard {
+			case "auto":
+				cfg.Guard = ""
+			case guard.TCX, guard.NFT, daemon.GuardOff:
+			default:
+				return fmt.Errorf("invalid argument %q for --guard: choose auto, tcx, nft or off", cfg.Guard)
+			}
+			if cfg.MaxConns < 1 {
+				return fmt.Errorf("invalid argument %d for --max-conns: at least 1", cfg.MaxConns)
+			}
+			log := logger(debug)
+			defer func() { _ = log.Sync() }()
+			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGTERM, unix.SIGINT)
+			defer stop()
+			return daemon.Run(ctx, cfg, log, func() { notify("READY=1") })
+		},
+	}
+	f := cmd.Flags()
+	f.StringSliceVarP(&cfg.NICs, "interface", "i", nil, "take packets from this NIC only; may be given several times")
+	f.StringVar(&cfg.Socket, "socket", cfg.Socket, "path of the control socket (VSNAT_SOCKET)")
+	f.StringVar(&cfg.Guard, "guard", "auto", "what keeps the host's stack away from our packets: auto, tcx, nft or off")
+	f.IntVar(&cfg.MaxConns, "max-conns", 1<<20, "bound on connections, 128 bytes each")
+	f.DurationVar(&cfg.Spin, "spin", -1, "how long a worker looks for more packets before it sleeps (default 50µs where cores are to spare)")
+	f.DurationVar(&cfg.Budget, "budget", 100*time.Microsecond, "what a packet may take, for the latency report")
+	f.BoolVar(&debug, "debug", false, "log more")
+	return cmd
+}
+
+// logger writes for people on a terminal and JSON otherwise.
+func logger(debug bool) *zap.Logger {
+	level := zapcore.InfoLevel
+	if debug {
+		level = zapcore.DebugLevel
+	}
+	encoder := zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig())
+	if term.IsTerminal(int(os.Stderr.Fd())) {
+		c := zap.NewDevelopmentEncoderConfig()
+		c.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
+		if os.Getenv("NO_COLOR") == "" {
+			c.EncodeLevel = zapcore.CapitalColorLevelEncoder
+		}
+		encoder = zapcore.NewConsoleEncoder(c)
+	}
+	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(os.Stderr), level))
+}
+
+// notify tells the service manager, if there is one (sd_notify(3)).
+func notify(state string) {
+	path := os.Getenv("NOTIFY_SOCKET")
+	if path == "" {
+		return
+	}
+	// A leading @ means the abstract namespace, in Go too.
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		return // a missing manager is not our failure
+	}
+	defer conn.Close()
+	_, _ = conn.Write([]byte(state))
+}
