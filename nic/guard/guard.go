@@ -43,8 +43,12 @@
 // IPv6 extension headers are stepped over. The first fragment of a packet is
 // judged like a whole packet. Later fragments have no ports and stay the host's;
 // without their first one they come to nothing there, but for a host that itself
-// forwards packets, which sends them on. Of an ICMP error the nft kind
-// knows only packets without IP options or extension headers.
+// forwards packets, which sends them on.
+//
+// The nft kind sees less: inside an ICMP error only packets without IP options
+// or extension headers; in IPv6 no packets with an authentication header; and
+// IPv6 extension headers only of packets whose headers the driver has put
+// together, not left in pages.
 //
 // # Order
 //

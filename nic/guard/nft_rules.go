@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -19,31 +20,59 @@ const (
 // counterNames are the names of the counters by drop kind.
 var counterNames = [numDrops]string{dropService: "services", dropServer: "servers", dropError: "errors"}
 
-// family is where things are in a packet of IPv4 or IPv6. The "inner" offsets
-// are those of the packet inside an ICMP error, from the start of the ICMP
-// header on: 8 bytes later, and with nothing between header and ports.
-type family struct {
-	suffix    string
+// shape is a kind of packet that has its own chains: it says where things are.
+// The "inner" offsets are those of the packet inside an ICMP error, from the
+// start of the ICMP header on: 8 bytes later, and with nothing between its
+// header and its ports.
+type shape struct {
+	suffix    string // of the chains' names
+	family    int    // index of the sets
 	etherType uint16
 	icmp      uint8 // IP protocol number
 	addrLen   uint32
 	src, dst  uint32 // offsets in the IP header
 
 	innerProto, innerSrc, innerDst, innerPorts uint32
+
+	// proto loads the protocol to the first register, payload n bytes of what
+	// the protocol begins with.
+	proto   expr.Any
+	payload func(offset, n, reg uint32) expr.Any
 }
 
-var families = [2]family{
-	ipv4: {
-		suffix: "4", etherType: unix.ETH_P_IP, icmp: unix.IPPROTO_ICMP,
+var (
+	shape4 = shape{
+		suffix: "4", family: ipv4, etherType: unix.ETH_P_IP, icmp: unix.IPPROTO_ICMP,
 		addrLen: 4, src: 12, dst: 16,
 		innerProto: 8 + 9, innerSrc: 8 + 12, innerDst: 8 + 16, innerPorts: 8 + 20,
-	},
-	ipv6: {
-		suffix: "6", etherType: unix.ETH_P_IPV6, icmp: unix.IPPROTO_ICMPV6,
+		proto: l4proto, payload: transport,
+	}
+	// In IPv6 the kernel looks for the transport header only where all headers
+	// lie together, not in pages (ipv6_find_hdr, net/ipv6/exthdrs_core.c). So
+	// packets without extension headers are read at fixed offsets.
+	shape6 = shape{
+		suffix: "6", family: ipv6, etherType: unix.ETH_P_IPV6, icmp: unix.IPPROTO_ICMPV6,
 		addrLen: 16, src: 8, dst: 24,
 		innerProto: 8 + 6, innerSrc: 8 + 8, innerDst: 8 + 24, innerPorts: 8 + 40,
-	},
+		proto: network(ipv6Next, 1, regKey),
+		payload: func(offset, n, reg uint32) expr.Any {
+			return network(40+offset, n, reg)
+		},
+	}
+	shape6x = extended(shape6)
+)
+
+// extended returns the shape of IPv6 packets with extension headers.
+func extended(s shape) shape {
+	s.suffix, s.proto, s.payload = "6x", l4proto, transport
+	return s
 }
+
+// ipv6Next is the offset of the next header's number in an IPv6 header.
+const ipv6Next = 6
+
+// extensions are the headers that the kernel steps over.
+var extensions = []uint8{unix.IPPROTO_HOPOPTS, unix.IPPROTO_ROUTING, unix.IPPROTO_DSTOPTS, unix.IPPROTO_FRAGMENT}
 
 // Registers of 4 bytes (NFT_REG32_00 and on). A key begins at the first and its
 // port comes after the address, in regPort of the family.
@@ -52,91 +81,111 @@ const (
 	regAddr = regKey + 1
 )
 
-func (f *family) regPort() uint32 { return regAddr + f.addrLen/4 }
+func (s *shape) regPort() uint32 { return regAddr + s.addrLen/4 }
 
 // build makes sets, counters and the chains that all interfaces share. For
-// family N (4 or 6), in nft's words:
+// shape N (4, 6 or 6x), in nft's words:
 //
 //	chain ipN {
-//		meta l4proto icmp goto icmpN
-//		ip frag-off & 0x1fff != 0 return
-//		meta l4proto . ip daddr . th dport @services counter drop    (and again with port 0)
-//		ip daddr @local return
-//		meta l4proto . ip saddr . th sport @servers counter drop     (and again with port 0)
+//		proto icmp goto icmpN
+//		a later fragment return
+//		proto . daddr . dport @services counter drop              (and again with port 0)
+//		daddr @local return
+//		proto . saddr . sport @servers counter drop               (and again with port 0)
 //	}
 //	chain icmpN {
-//		icmp type != { of an error } return
-//		INNER is not a first fragment return
-//		INNER proto . saddr . sport @services jump answerN           (and again with port 0)
-//		ip daddr @local return
-//		INNER proto . daddr . dport @servers counter drop            (and again with port 0)
+//		icmp type != { those of an error } return
+//		INNER has options, or is a later fragment return
+//		INNER proto . saddr . sport @services jump answerN        (and again with port 0)
+//		daddr @local return
+//		INNER proto . daddr . dport @servers counter drop         (and again with port 0)
 //	}
 //	chain answerN {
-//		INNER proto . ip daddr . INNER sport @services counter drop  (and again with port 0)
+//		INNER proto . daddr . INNER sport @services counter drop  (and again with port 0)
 //	}
+//
+// Chain ip6 begins with "nexthdr N goto ip6x" for each of the extensions.
 func (b *nft) build() error {
 	for _, name := range counterNames {
 		b.conn.AddObj(b.counter(name))
 	}
-	for i := range families {
-		f := &families[i]
-		if err := b.addSets(i); err != nil {
+	for _, s := range []*shape{&shape4, &shape6} {
+		if err := b.addSets(s); err != nil {
 			return err
 		}
-		answer, icmp, ip := b.addChain("answer"+f.suffix), b.addChain("icmp"+f.suffix), b.addChain("ip"+f.suffix)
-
-		daddr := network(f.dst, f.addrLen, regAddr)
-		saddr := network(f.src, f.addrLen, regAddr)
-		proto := &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: regKey}
-		toHost := append(exprs{network(f.dst, f.addrLen, regKey)}, b.in(local, i), verdict(expr.VerdictReturn, ""))
-
-		b.addRule(ip, exprs{proto, equal(f.icmp), verdict(expr.VerdictGoto, icmp.Name)})
-		b.addRule(ip, append(f.laterFragment(), verdict(expr.VerdictReturn, "")))
-		b.addKeyRules(ip, services, i, exprs{proto, daddr}, transport(2, 2, f.regPort()), drop(dropService))
-		b.addRule(ip, toHost)
-		b.addKeyRules(ip, servers, i, exprs{proto, saddr}, transport(0, 2, f.regPort()), drop(dropServer))
-
-		innerProto := transport(f.innerProto, 1, regKey)
-		innerSrc := transport(f.innerSrc, f.addrLen, regAddr)
-		innerDst := transport(f.innerDst, f.addrLen, regAddr)
-		sport := transport(f.innerPorts, 2, f.regPort())
-		dport := transport(f.innerPorts+2, 2, f.regPort())
-		b.addErrorFilter(icmp, i)
-		b.addKeyRules(icmp, services, i, exprs{innerProto, innerSrc}, sport, exprs{verdict(expr.VerdictJump, answer.Name)})
-		b.addRule(icmp, toHost)
-		b.addKeyRules(icmp, servers, i, exprs{innerProto, innerDst}, dport, drop(dropError))
-
-		b.addKeyRules(answer, services, i, exprs{innerProto, daddr}, sport, drop(dropError))
 	}
+	b.addShape(&shape4)
+	b.addShape(&shape6x)
+	b.addShape(&shape6)
 	return b.conn.Flush()
 }
 
-// addSets makes the sets of a family.
-func (b *nft) addSets(i int) error {
-	addr := [2]nftables.SetDatatype{ipv4: nftables.TypeIPAddr, ipv6: nftables.TypeIP6Addr}[i]
+// addShape adds the chains of a shape.
+func (b *nft) addShape(s *shape) {
+	answer, icmp, ip := b.addChain("answer"+s.suffix), b.addChain("icmp"+s.suffix), b.addChain("ip"+s.suffix)
+	out := verdict(expr.VerdictReturn, "")
+	saddr := network(s.src, s.addrLen, regAddr)
+	daddr := network(s.dst, s.addrLen, regAddr)
+	toHost := exprs{network(s.dst, s.addrLen, regKey), b.in(local, s), out}
+
+	switch s {
+	case &shape6:
+		for _, next := range extensions {
+			b.addRule(ip, exprs{s.proto, equal(next), verdict(expr.VerdictGoto, "ip"+shape6x.suffix)})
+		}
+	case &shape4:
+		b.addRule(ip, append(masked(network(6, 2, regKey), 0x1fff), out))
+	case &shape6x:
+		offset := &expr.Exthdr{
+			Op: expr.ExthdrOpIpv6, Type: unix.IPPROTO_FRAGMENT, Offset: 2, Len: 2, DestRegister: regKey,
+		}
+		b.addRule(ip, append(masked(offset, 0xfff8), out))
+	}
+	b.addRule(ip, exprs{s.proto, equal(s.icmp), verdict(expr.VerdictGoto, icmp.Name)})
+	b.addKeyRules(ip, services, s, exprs{s.proto, daddr}, s.payload(2, 2, s.regPort()), drop(dropService))
+	b.addRule(ip, toHost)
+	b.addKeyRules(ip, servers, s, exprs{s.proto, saddr}, s.payload(0, 2, s.regPort()), drop(dropServer))
+
+	innerProto := s.payload(s.innerProto, 1, regKey)
+	innerSrc := s.payload(s.innerSrc, s.addrLen, regAddr)
+	innerDst := s.payload(s.innerDst, s.addrLen, regAddr)
+	sport := s.payload(s.innerPorts, 2, s.regPort())
+	dport := s.payload(s.innerPorts+2, 2, s.regPort())
+	b.addErrorFilter(icmp, s)
+	b.addKeyRules(icmp, services, s, exprs{innerProto, innerSrc}, sport, exprs{verdict(expr.VerdictJump, answer.Name)})
+	b.addRule(icmp, toHost)
+	b.addKeyRules(icmp, servers, s, exprs{innerProto, innerDst}, dport, drop(dropError))
+
+	b.addKeyRules(answer, services, s, exprs{innerProto, daddr}, sport, drop(dropError))
+}
+
+// addSets makes the sets of the shape's family.
+func (b *nft) addSets(s *shape) error {
+	addr := [...]nftables.SetDatatype{ipv4: nftables.TypeIPAddr, ipv6: nftables.TypeIP6Addr}[s.family]
 	end, err := nftables.ConcatSetType(nftables.TypeInetProto, addr, nftables.TypeInetService)
 	if err != nil {
 		return err
 	}
 	for t, name := range [numTables]string{services: "services", servers: "servers", local: "local"} {
-		s := &nftables.Set{Table: b.table, Name: name + families[i].suffix, KeyType: end, Concatenation: true}
+		set := &nftables.Set{Table: b.table, Name: name + s.suffix, KeyType: end, Concatenation: true}
 		if tableID(t) == local {
-			s.KeyType, s.Concatenation = addr, false
+			set.KeyType, set.Concatenation = addr, false
 		}
-		if err := b.conn.AddSet(s, nil); err != nil {
+		if err := b.conn.AddSet(set, nil); err != nil {
 			return err
 		}
-		b.sets[t][i] = s
+		b.sets[t][s.family] = set
 	}
 	return nil
 }
 
 // addErrorFilter makes the chain return on all but ICMP errors about packets
-// that have ports right after their IP header.
-func (b *nft) addErrorFilter(c *nftables.Chain, i int) {
-	kind := transport(0, 1, regKey)
+// that have ports right after their IP header; of those in IPv6 it is the next
+// header's number, and thereby the sets, that tell.
+func (b *nft) addErrorFilter(c *nftables.Chain, s *shape) {
+	kind := s.payload(0, 1, regKey)
 	out := verdict(expr.VerdictReturn, "")
-	if i == ipv6 {
+	if s.family == ipv6 {
 		b.addRule(c, exprs{kind, compare(expr.CmpOpLt, 1), out})
 		b.addRule(c, exprs{kind, compare(expr.CmpOpGt, 4), out})
 		return
@@ -147,30 +196,24 @@ func (b *nft) addErrorFilter(c *nftables.Chain, i int) {
 	}
 	b.addRule(c, append(others, out))
 	// Version 4 and a header of 20 bytes.
-	b.addRule(c, exprs{transport(8, 1, regKey), compare(expr.CmpOpNeq, 0x45), out})
-	b.addRule(c, append(masked(transport(8+6, 2, regKey), ipv4Offset), out))
+	b.addRule(c, exprs{s.payload(8, 1, regKey), compare(expr.CmpOpNeq, 0x45), out})
+	b.addRule(c, append(masked(s.payload(8+6, 2, regKey), 0x1fff), out))
 }
 
 // addKeyRules adds two rules: if the key is in the table, with its port or with
-// port 0, then do. begin loads protocol and address.
-func (b *nft) addKeyRules(c *nftables.Chain, t tableID, i int, begin exprs, port expr.Any, do exprs) {
-	anyPort := &expr.Immediate{Register: families[i].regPort(), Data: make([]byte, 4)}
-	for _, p := range []expr.Any{port, anyPort} {
-		rule := append(exprs{}, begin...)
-		// A packet too short for ports must not get as far as port 0, and not
-		// what has none; the sets hold but protocols with ports.
-		if p == anyPort {
-			rule = append(rule, port)
-		}
-		rule = append(rule, p, b.in(t, i))
-		b.addRule(c, append(rule, do...))
-	}
+// port 0, then do. begin loads protocol and address, port the port. The port is
+// loaded for port 0, too: a packet that is too short for one does not match.
+func (b *nft) addKeyRules(c *nftables.Chain, t tableID, s *shape, begin exprs, port expr.Any, do exprs) {
+	anyPort := &expr.Immediate{Register: s.regPort(), Data: make([]byte, 4)}
+	key := append(slices.Clip(begin), port)
+	b.addRule(c, slices.Concat(key, exprs{b.in(t, s)}, do))
+	b.addRule(c, slices.Concat(key, exprs{anyPort, b.in(t, s)}, do))
 }
 
 // in goes on if the key in the registers is in the table.
-func (b *nft) in(t tableID, i int) expr.Any {
-	s := b.sets[t][i]
-	return &expr.Lookup{SourceRegister: regKey, SetName: s.Name, SetID: s.ID}
+func (b *nft) in(t tableID, s *shape) expr.Any {
+	set := b.sets[t][s.family]
+	return &expr.Lookup{SourceRegister: regKey, SetName: set.Name, SetID: set.ID}
 }
 
 // addChain adds a chain that others jump to.
@@ -195,14 +238,13 @@ func (b *nft) addBase(dev *net.Interface) {
 		Policy:   &accept,
 		Device:   dev.Name,
 	})
-	for i := range families {
-		f := &families[i]
+	for _, s := range []*shape{&shape4, &shape6} {
 		b.addRule(base, exprs{
 			&expr.Meta{Key: expr.MetaKeyPKTTYPE, Register: regKey},
 			equal(unix.PACKET_HOST),
 			&expr.Payload{Base: expr.PayloadBaseLLHeader, Offset: 12, Len: 2, DestRegister: regKey},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: regKey, Data: binary.BigEndian.AppendUint16(nil, f.etherType)},
-			verdict(expr.VerdictGoto, "ip"+f.suffix),
+			&expr.Cmp{Op: expr.CmpOpEq, Register: regKey, Data: binary.BigEndian.AppendUint16(nil, s.etherType)},
+			verdict(expr.VerdictGoto, "ip"+s.suffix),
 		})
 	}
 }
@@ -214,6 +256,9 @@ func (b *nft) addRule(c *nftables.Chain, e exprs) {
 // exprs are the expressions of a rule. The rule ends at the first that does not
 // hold, or that reads beyond the packet.
 type exprs []expr.Any
+
+// l4proto loads the protocol that comes after all extension headers.
+var l4proto expr.Any = &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: regKey}
 
 // network loads n bytes of the IP header.
 func network(offset, n, reg uint32) expr.Any {
@@ -232,23 +277,6 @@ func compare(op expr.CmpOp, b uint8) expr.Any {
 }
 
 func equal(b uint8) expr.Any { return compare(expr.CmpOpEq, b) }
-
-// The bits of the fragment offset beside its flags (RFC 791 section 3.1, RFC
-// 8200 section 4.5).
-const (
-	ipv4Offset = 0x1fff
-	ipv6Offset = 0xfff8
-)
-
-// laterFragment holds for fragments other than the first.
-func (f *family) laterFragment() exprs {
-	if f.etherType == unix.ETH_P_IP {
-		return masked(network(6, 2, regKey), ipv4Offset)
-	}
-	return masked(&expr.Exthdr{
-		Op: expr.ExthdrOpIpv6, Type: unix.IPPROTO_FRAGMENT, Offset: 2, Len: 2, DestRegister: regKey,
-	}, ipv6Offset)
-}
 
 // masked holds if any of the bits are set in the two bytes that load reads.
 func masked(load expr.Any, bits uint16) exprs {

@@ -52,8 +52,9 @@ const (
 	stkKind     = -152 // 4 bytes: index of the counter
 )
 
-// maxExtensions is how many IPv6 extension headers are stepped over.
-const maxExtensions = 6
+// maxExtensions is how many IPv6 extension headers are stepped over, as in
+// nat/wire.
+const maxExtensions = 8
 
 // tcxProgram returns the program. It reads the frame only through
 // bpf_skb_load_bytes, because all but the Ethernet header may lie in pages.
