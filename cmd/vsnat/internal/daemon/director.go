@@ -199,7 +199,7 @@ func entry(s *nat.ServiceInfo) control.ServiceEntry {
 		v := &s.Servers[i]
 		ap := nat.AddrPort(v.Key.Addr, v.Key.Port)
 		e.Servers[i] = control.ServerEntry{
-			Server: control.Server{
+			RealServer: control.RealServer{
 				Address: ap.Addr(), Port: ap.Port(), Method: methodName(v.Method), Weight: v.Weight,
 				UThreshold: v.Upper, LThreshold: v.Lower,
 			},
