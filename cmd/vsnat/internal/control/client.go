@@ -1,0 +1,178 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"net"
+	"net/http"
+	"net/url"
+	"syscall"
+	"time"
+)
+
+// ErrNotRunning is wrapped by a client's errors when nobody listens at the
+// socket.
+var ErrNotRunning = errors.New("vsnat is not running")
+
+// Times a client waits for: a local daemon that takes longer is stuck.
+const (
+	dialTimeout   = 2 * time.Second
+	answerTimeout = 10 * time.Second
+)
+
+// Client asks a director over its control socket. It is safe for concurrent
+// use.
+type Client struct {
+	socket string
+	http   http.Client
+}
+
+// NewClient returns a client of the socket at path. It connects when asked.
+func NewClient(path string) *Client {
+	c := &Client{socket: path}
+	c.http.Transport = &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			d := net.Dialer{Timeout: dialTimeout}
+			return d.DialContext(ctx, "unix", path)
+		},
+		ResponseHeaderTimeout: answerTimeout,
+		MaxIdleConns:          1,
+		IdleConnTimeout:       answerTimeout,
+	}
+	return c
+}
+
+// Socket returns the path it connects to.
+func (c *Client) Socket() string { return c.socket }
+
+// Close closes the connection kept for the next request.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Apply runs commands in order and stops at the first that is refused: then
+// the error is an [*Error].
+func (c *Client) Apply(ctx context.Context, cmds ...Command) error {
+	body, err := json.Marshal(applyRequest{Commands: cmds})
+	if err != nil {
+		return fmt.Errorf("control: apply: %w", err)
+	}
+	var a applyAnswer
+	return c.do(ctx, http.MethodPost, "apply", bytes.NewReader(body), &a)
+}
+
+// Services returns all services in the director's own order.
+func (c *Client) Services(ctx context.Context) ([]ServiceEntry, error) {
+	var a servicesAnswer
+	err := c.do(ctx, http.MethodGet, "services", nil, &a)
+	return a.Services, err
+}
+
+// Service returns one service, or an [*Error] with ESRCH.
+func (c *Client) Service(ctx context.Context, id ServiceID) (ServiceEntry, error) {
+	var a servicesAnswer
+	if err := c.do(ctx, http.MethodGet, "services?service="+url.QueryEscape(id.String()), nil, &a); err != nil {
+		return ServiceEntry{}, err
+	}
+	if len(a.Services) != 1 {
+		return ServiceEntry{}, fmt.Errorf("control: %d services answer to %s", len(a.Services), id)
+	}
+	return a.Services[0], nil
+}
+
+// Timeouts returns the timeouts in force.
+func (c *Client) Timeouts(ctx context.Context) (Timeouts, error) {
+	var t Timeouts
+	return t, c.do(ctx, http.MethodGet, "timeouts", nil, &t)
+}
+
+// Daemons returns the synchronisation daemons that run.
+func (c *Client) Daemons(ctx context.Context) ([]Daemon, error) {
+	var a daemonsAnswer
+	err := c.do(ctx, http.MethodGet, "daemons", nil, &a)
+	return a.Daemons, err
+}
+
+// Info says who answers.
+func (c *Client) Info(ctx context.Context) (Info, error) {
+	var i Info
+	return i, c.do(ctx, http.MethodGet, "info", nil, &i)
+}
+
+// Report decodes one of the director's reports into v.
+func (c *Client) Report(ctx context.Context, name Report, v any) error {
+	return c.do(ctx, http.MethodGet, string(name), nil, v)
+}
+
+// Connections walks the connection table. It yields an error last when the
+// walk did not get to the end.
+func (c *Client) Connections(ctx context.Context) iter.Seq2[Connection, error] {
+	return func(yield func(Connection, error) bool) {
+		ctx, cancel := context.WithCancel(ctx) // closes the stream when the caller stops
+		defer cancel()
+		resp, err := c.send(ctx, http.MethodGet, "connections", nil)
+		if err != nil {
+			yield(Connection{}, err)
+			return
+		}
+		defer resp.Body.Close()
+		for d := json.NewDecoder(resp.Body); ; {
+			var conn Connection
+			switch err := d.Decode(&conn); {
+			case errors.Is(err, io.EOF):
+				return
+			case err != nil:
+				yield(Connection{}, fmt.Errorf("control: connections: %w", err))
+				return
+			}
+			if !yield(conn, nil) {
+				return
+			}
+		}
+	}
+}
+
+// do sends a request and decodes the answer into v.
+func (c *Client) do(ctx context.Context, method, what string, body io.Reader, v any) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	resp, err := c.send(ctx, method, what, body)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(v); err != nil {
+		return fmt.Errorf("control: %s: answer: %w", what, err)
+	}
+	// Read to the end, so that the connection can be used again.
+	_, err = io.Copy(io.Discard, resp.Body)
+	return err
+}
+
+// send sends a request and returns the answer when its status is 200.
+func (c *Client) send(ctx context.Context, method, what string, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://vsnat/v1/"+what, body)
+	if err != nil {
+		return nil, fmt.Errorf("control: %s: %w", what, err)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+			return nil, fmt.Errorf("control: nobody answers at %s: %w", c.socket, ErrNotRunning)
+		}
+		return nil, fmt.Errorf("control: %s at %s: %w", what, c.socket, err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	var a errorAnswer
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&a); err != nil || a.Error == nil {
+		return nil, fmt.Errorf("control: %s at %s: answer %s is not vsnat's", what, c.socket, resp.Status)
+	}
+	return nil, a.Error
+}

@@ -1,0 +1,181 @@
+package control
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"syscall"
+)
+
+// Op is what a command does.
+type Op string
+
+// The operations, one for each command of ipvsadm that changes something.
+const (
+	AddService    Op = "add-service"
+	EditService   Op = "edit-service"
+	DeleteService Op = "delete-service"
+	AddServer     Op = "add-server"
+	EditServer    Op = "edit-server"
+	DeleteServer  Op = "delete-server"
+	Flush         Op = "flush"
+	Zero          Op = "zero"
+	SetTimeouts   Op = "set-timeouts"
+	StartDaemon   Op = "start-daemon"
+	StopDaemon    Op = "stop-daemon"
+)
+
+// Command is one change. What each operation needs, and nothing else may be set:
+//
+//	add-service, edit-service      Service
+//	delete-service                 Service (its name)
+//	add-server, edit-server        Service (its name), Server
+//	delete-server                  Service (its name), Server (address and port)
+//	flush                          -
+//	zero                           Service (its name), or nothing for all
+//	set-timeouts                   Timeouts
+//	start-daemon, stop-daemon      Daemon
+//
+// A Director is given only commands whose parts are there, whose enumerations
+// are known and whose Family is set. Ranges and existence are its own to check.
+type Command struct {
+	Op       Op          `json:"op"`
+	Service  *Service    `json:"service,omitempty"`
+	Server   *RealServer `json:"server,omitempty"`
+	Timeouts *Timeouts   `json:"timeouts,omitempty"`
+	Daemon   *Daemon     `json:"daemon,omitempty"`
+}
+
+// part is a set of a command's pointer fields.
+type part uint8
+
+const (
+	partService part = 1 << iota
+	partServer
+	partTimeouts
+	partDaemon
+)
+
+// parts are what each operation must have; optional is what it may have.
+var parts = map[Op]struct{ must, may part }{
+	AddService:    {must: partService},
+	EditService:   {must: partService},
+	DeleteService: {must: partService},
+	AddServer:     {must: partService | partServer},
+	EditServer:    {must: partService | partServer},
+	DeleteServer:  {must: partService | partServer},
+	Flush:         {},
+	Zero:          {may: partService},
+	SetTimeouts:   {must: partTimeouts},
+	StartDaemon:   {must: partDaemon},
+	StopDaemon:    {must: partDaemon},
+}
+
+// malformed is what check finds wrong with a command's form.
+func malformed(errno syscall.Errno, format string, args ...any) error {
+	return fmt.Errorf(format+": %w", append(args, errno)...)
+}
+
+// check reports the first thing wrong with the command's form and fills in
+// the Family of its service.
+func (c *Command) check() error {
+	p, ok := parts[c.Op]
+	if !ok {
+		return malformed(syscall.EINVAL, "unknown op %q", c.Op)
+	}
+	for _, f := range []struct {
+		bit  part
+		name string
+		set  bool
+	}{
+		{partService, "service", c.Service != nil},
+		{partServer, "server", c.Server != nil},
+		{partTimeouts, "timeouts", c.Timeouts != nil},
+		{partDaemon, "daemon", c.Daemon != nil},
+	} {
+		if p.must&f.bit != 0 && !f.set {
+			return malformed(syscall.EINVAL, "%s needs %q", c.Op, f.name)
+		}
+		if (p.must|p.may)&f.bit == 0 && f.set {
+			return malformed(syscall.EINVAL, "%s takes no %q", c.Op, f.name)
+		}
+	}
+	if c.Service != nil {
+		if err := c.Service.check(); err != nil {
+			return err
+		}
+	}
+	if c.Server != nil {
+		if err := c.Server.check(c.Op != DeleteServer); err != nil {
+			return err
+		}
+	}
+	if c.Daemon != nil && c.Daemon.Role != Master && c.Daemon.Role != Backup {
+		return malformed(syscall.EINVAL, "daemon role %q is neither master nor backup", c.Daemon.Role)
+	}
+	return nil
+}
+
+// check reports a name that names nothing, and fills in its family.
+func (id *ServiceID) check() error {
+	if id.FWMark != 0 {
+		if id.Protocol != "" || id.Address.IsValid() || id.Port != 0 {
+			return malformed(syscall.EINVAL, "service has a firewall mark and a protocol, address or port: give one or the other")
+		}
+		if id.Family == "" {
+			id.Family = IPv4
+		}
+		if id.Family != IPv4 && id.Family != IPv6 {
+			return malformed(syscall.EAFNOSUPPORT, "unknown family %q", id.Family)
+		}
+		return nil
+	}
+	if id.Protocol.Number() == 0 {
+		return malformed(syscall.EINVAL, "service protocol %q is none of tcp, udp, sctp", id.Protocol)
+	}
+	if err := checkAddress("service", id.Address); err != nil {
+		return err
+	}
+	family := FamilyOf(id.Address)
+	if id.Family != "" && id.Family != family {
+		return malformed(syscall.EAFNOSUPPORT, "service family %q does not fit address %s", id.Family, id.Address)
+	}
+	id.Family = family
+	return nil
+}
+
+// check reports an unknown enumeration. Only name and address of a server that
+// is to be deleted count.
+func (s *RealServer) check(full bool) error {
+	if err := checkAddress("server", s.Address); err != nil {
+		return err
+	}
+	if !full {
+		return nil
+	}
+	if !slices.Contains([]Method{Masq, Local, Tunnel, Direct}, s.Method) {
+		return malformed(syscall.EINVAL, "server method %q is none of masq, local, tunnel, direct", s.Method)
+	}
+	if !slices.Contains([]TunnelType{"", IPIP, GUE, GRE}, s.TunnelType) {
+		return malformed(syscall.EINVAL, "tunnel type %q is none of ipip, gue, gre", s.TunnelType)
+	}
+	if !slices.Contains([]TunnelChecksum{"", NoChecksum, Checksum, RemoteChecksum}, s.TunnelChecksum) {
+		return malformed(syscall.EINVAL, "tunnel checksum %q is none of nocsum, csum, remcsum", s.TunnelChecksum)
+	}
+	return nil
+}
+
+// checkAddress refuses what the engine cannot tell apart: it keeps IPv4
+// addresses IPv4-mapped, so a mapped address given as IPv6 would be another
+// service of the same key. Zones have no meaning in a packet.
+func checkAddress(what string, a netip.Addr) error {
+	switch {
+	case !a.IsValid():
+		return malformed(syscall.EINVAL, "%s has no address", what)
+	case a.Is4In6():
+		return malformed(syscall.EINVAL, "%s address %s is IPv4-mapped: write it as IPv4", what, a)
+	case a.Zone() != "":
+		return malformed(syscall.EINVAL, "%s address %s has a zone", what, a)
+	}
+	return nil
+}

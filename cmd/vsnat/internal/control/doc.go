@@ -1,0 +1,16 @@
+// Package control is vsnat's control API: HTTP and JSON over a unix socket,
+// versioned under /v1/. It holds the types that travel, the [Server] that the
+// director runs and the [Client] that its tools use.
+//
+//	POST /v1/apply        run commands in order, stop at the first refused
+//	GET  /v1/services     services with their servers and counters
+//	GET  /v1/connections  the connection table, one JSON object a line
+//	GET  /v1/timeouts     the timeouts that ipvsadm --set changes
+//	GET  /v1/daemons      connection synchronisation daemons
+//	GET  /v1/info         version, table size, process
+//	GET  /v1/status, /v1/drops, /v1/latency   reports of the director
+//
+// Whoever may open the socket may do everything: the socket's mode, 0600, is
+// the access control. Refusals carry the errno that the kernel's IPVS gives for
+// the same command, so that tools written for IPVS understand them.
+package control

@@ -1,0 +1,81 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Errno is an errno that travels by name ("ESRCH"), so that it means the same
+// on every architecture.
+type Errno syscall.Errno
+
+// errnos maps names to numbers. Linux numbers errnos from 1 to 133.
+var errnos = sync.OnceValue(func() map[string]Errno {
+	m := make(map[string]Errno)
+	for n := syscall.Errno(1); n <= 133; n++ {
+		if name := unix.ErrnoName(n); name != "" {
+			m[name] = Errno(n)
+		}
+	}
+	return m
+})
+
+// MarshalText writes the name.
+func (e Errno) MarshalText() ([]byte, error) {
+	name := unix.ErrnoName(syscall.Errno(e))
+	if name == "" {
+		return nil, fmt.Errorf("control: errno %d has no name", int(e))
+	}
+	return []byte(name), nil
+}
+
+// UnmarshalText reads a name.
+func (e *Errno) UnmarshalText(b []byte) error {
+	n, ok := errnos()[string(b)]
+	if !ok {
+		return fmt.Errorf("control: unknown errno %q", b)
+	}
+	*e = n
+	return nil
+}
+
+// Error is a refusal as it travels. For a command of an apply request, Index
+// is its place in the list and Op what it wanted; for other requests Op is "".
+type Error struct {
+	Index   int    `json:"index"`
+	Op      Op     `json:"op,omitempty"`
+	Errno   Errno  `json:"errno,omitempty"`
+	Message string `json:"message"`
+}
+
+// Error returns the message with the command it is about.
+func (e *Error) Error() string {
+	if e.Op == "" {
+		return "control: " + e.Message
+	}
+	return fmt.Sprintf("control: command %d (%s): %s", e.Index, e.Op, e.Message)
+}
+
+// Unwrap returns the errno, so that errors.Is(err, syscall.ESRCH) works on
+// both ends. It is nil when there is none.
+func (e *Error) Unwrap() error {
+	if e.Errno == 0 {
+		return nil
+	}
+	return syscall.Errno(e.Errno)
+}
+
+// refusal makes an Error of what a director returned: its errno is the one it
+// wraps, EIO when there is none, because a refusal without an errno means the
+// director failed rather than judged.
+func refusal(err error) *Error {
+	errno := syscall.EIO
+	if n := syscall.Errno(0); errors.As(err, &n) && unix.ErrnoName(n) != "" {
+		errno = n
+	}
+	return &Error{Errno: Errno(errno), Message: err.Error()}
+}

@@ -1,0 +1,306 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// limits bound what one client, or many, can take from the director.
+type limits struct {
+	body    int64         // bytes of a request body
+	headers int           // bytes of a request's headers
+	conns   int           // open connections; see [gate]
+	read    time.Duration // to read a request whole
+	write   time.Duration // to write an answer, or a batch of a stream
+	idle    time.Duration // between requests of a connection
+	batch   int           // connection entries written at a time
+}
+
+// defaultLimits: a body of 4 MiB holds some 20,000 commands.
+var defaultLimits = limits{
+	body:    4 << 20,
+	headers: 8 << 10,
+	conns:   128,
+	read:    10 * time.Second,
+	write:   10 * time.Second,
+	idle:    30 * time.Second,
+	batch:   512,
+}
+
+// Server answers the API on the director's side. It is an [http.Handler] for tests and other
+// listeners, and serves a [Listener] itself.
+type Server struct {
+	director Director     // immutable
+	limits   limits       // immutable
+	http     *http.Server // immutable
+	apply    sync.Mutex   // held while an apply request runs: requests do not interleave
+}
+
+// NewServer returns a server that asks d. errorLog takes what goes wrong below
+// HTTP, such as a panic in a handler; nil is the standard logger.
+func NewServer(d Director, errorLog *log.Logger) *Server {
+	return newServer(d, errorLog, defaultLimits)
+}
+
+func newServer(d Director, errorLog *log.Logger, l limits) *Server {
+	s := &Server{director: d, limits: l}
+	s.http = &http.Server{
+		Handler:           s,
+		ErrorLog:          errorLog,
+		MaxHeaderBytes:    l.headers,
+		ReadHeaderTimeout: l.read,
+		ReadTimeout:       l.read,
+		WriteTimeout:      l.write,
+		IdleTimeout:       l.idle,
+		ConnState:         newGate(l.conns).connState,
+	}
+	return s
+}
+
+// Serve answers on l until [Server.Shutdown]; then it returns nil.
+func (s *Server) Serve(l net.Listener) error {
+	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("control: serve: %w", err)
+	}
+	return nil
+}
+
+// Shutdown closes the listener, lets requests under way finish until ctx ends,
+// then cuts them off.
+func (s *Server) Shutdown(ctx context.Context) error {
+	if err := s.http.Shutdown(ctx); err != nil {
+		return errors.Join(fmt.Errorf("control: shutdown: %w", err), s.http.Close())
+	}
+	return nil
+}
+
+// routes are the endpoints below /v1/.
+var routes = map[string]struct {
+	method string
+	query  []string // parameters it takes
+	handle func(*Server, http.ResponseWriter, *http.Request, url.Values)
+}{
+	"apply":       {http.MethodPost, nil, (*Server).serveApply},
+	"services":    {http.MethodGet, []string{"service"}, (*Server).serveServices},
+	"connections": {http.MethodGet, nil, (*Server).serveConnections},
+	"timeouts":    {http.MethodGet, nil, (*Server).serveTimeouts},
+	"daemons":     {http.MethodGet, nil, (*Server).serveDaemons},
+	"info":        {http.MethodGet, nil, (*Server).serveInfo},
+	"status":      {http.MethodGet, nil, report(StatusReport)},
+	"drops":       {http.MethodGet, nil, report(DropsReport)},
+	"latency":     {http.MethodGet, nil, report(LatencyReport)},
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	name, ok := strings.CutPrefix(r.URL.Path, "/v1/")
+	route, known := routes[name]
+	if !ok || !known {
+		fail(w, http.StatusNotFound, &Error{Message: fmt.Sprintf("no such endpoint: %q", r.URL.Path)})
+		return
+	}
+	if r.Method != route.method {
+		w.Header().Set("Allow", route.method)
+		fail(w, http.StatusMethodNotAllowed, &Error{Message: fmt.Sprintf("/v1/%s takes %s, not %s", name, route.method, r.Method)})
+		return
+	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		fail(w, http.StatusBadRequest, &Error{Message: fmt.Sprintf("query: %v", err)})
+		return
+	}
+	for key, values := range query {
+		if !slices.Contains(route.query, key) {
+			fail(w, http.StatusBadRequest, &Error{Message: fmt.Sprintf("/v1/%s takes no parameter %q", name, key)})
+			return
+		}
+		if len(values) > 1 {
+			fail(w, http.StatusBadRequest, &Error{Message: fmt.Sprintf("parameter %q is given twice", key)})
+			return
+		}
+	}
+	route.handle(s, w, r, query)
+}
+
+// applyRequest is the body of POST /v1/apply.
+type applyRequest struct {
+	Commands []Command `json:"commands"`
+}
+
+// applyAnswer is its answer: how many commands were done, and the refusal that
+// stopped the rest.
+type applyAnswer struct {
+	Done  int    `json:"done"`
+	Error *Error `json:"error,omitempty"`
+}
+
+// serveApply checks the form of all commands first: a request that is
+// malformed anywhere (400) changes nothing. One that the director refuses
+// midway (409) keeps what was done before, as a series of netlink commands does.
+func (s *Server) serveApply(w http.ResponseWriter, r *http.Request, _ url.Values) {
+	var req applyRequest
+	if status, err := decode(http.MaxBytesReader(w, r.Body, s.limits.body), &req); err != nil {
+		fail(w, status, &Error{Errno: Errno(syscall.EINVAL), Message: err.Error()})
+		return
+	}
+	for i := range req.Commands {
+		if err := req.Commands[i].check(); err != nil {
+			e := refusal(err)
+			e.Index, e.Op = i, req.Commands[i].Op
+			answer(w, http.StatusBadRequest, applyAnswer{Error: e})
+			return
+		}
+	}
+	s.apply.Lock()
+	defer s.apply.Unlock()
+	for i := range req.Commands {
+		if err := s.director.Apply(&req.Commands[i]); err != nil {
+			e := refusal(err)
+			e.Index, e.Op = i, req.Commands[i].Op
+			answer(w, http.StatusConflict, applyAnswer{Done: i, Error: e})
+			return
+		}
+	}
+	answer(w, http.StatusOK, applyAnswer{Done: len(req.Commands)})
+}
+
+// decode reads exactly one JSON value of v's shape. The status is for the
+// answer when it cannot.
+func decode(body io.Reader, v any) (int, error) {
+	d := json.NewDecoder(body)
+	d.DisallowUnknownFields()
+	err := d.Decode(v)
+	if err == nil {
+		if _, err = d.Token(); err == nil {
+			err = errors.New("there is more after the JSON value")
+		} else if errors.Is(err, io.EOF) {
+			return 0, nil
+		}
+	}
+	var tooBig *http.MaxBytesError
+	if errors.As(err, &tooBig) {
+		return http.StatusRequestEntityTooLarge, fmt.Errorf("request body is larger than %d bytes: send fewer commands at a time", tooBig.Limit)
+	}
+	return http.StatusBadRequest, fmt.Errorf("request body: %w", err)
+}
+
+// servicesAnswer is the answer of GET /v1/services.
+type servicesAnswer struct {
+	Services []ServiceEntry `json:"services"`
+}
+
+func (s *Server) serveServices(w http.ResponseWriter, _ *http.Request, q url.Values) {
+	if !q.Has("service") {
+		answer(w, http.StatusOK, servicesAnswer{Services: s.director.Services()})
+		return
+	}
+	id, err := ParseServiceID(q.Get("service"))
+	if err != nil {
+		e := &Error{Errno: Errno(syscall.EINVAL), Message: err.Error()}
+		fail(w, http.StatusBadRequest, e)
+		return
+	}
+	entry, err := s.director.Service(id)
+	if err != nil {
+		fail(w, http.StatusNotFound, refusal(err))
+		return
+	}
+	answer(w, http.StatusOK, servicesAnswer{Services: []ServiceEntry{entry}})
+}
+
+// serveConnections streams: the table may be larger than memory should be. A
+// client that takes longer than the write limit over one batch is cut off.
+func (s *Server) serveConnections(w http.ResponseWriter, r *http.Request, _ url.Values) {
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	var (
+		ctl    = http.NewResponseController(w)
+		conns  = make([]Connection, s.limits.batch)
+		out    bytes.Buffer
+		enc    = json.NewEncoder(&out)
+		cursor uint64
+		n      int
+	)
+	for r.Context().Err() == nil {
+		n, cursor = s.director.Connections(cursor, conns)
+		for i := range conns[:n] {
+			if err := enc.Encode(&conns[i]); err != nil {
+				panic(fmt.Sprintf("control: a connection is no JSON: %v", err)) // its types rule it out
+			}
+		}
+		// Handlers called without a connection below have no deadline to set.
+		if err := ctl.SetWriteDeadline(time.Now().Add(s.limits.write)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return
+		}
+		if _, err := out.WriteTo(w); err != nil {
+			return // the client is gone or too slow
+		}
+		if cursor == 0 {
+			return
+		}
+	}
+}
+
+func (s *Server) serveTimeouts(w http.ResponseWriter, _ *http.Request, _ url.Values) {
+	answer(w, http.StatusOK, s.director.Timeouts())
+}
+
+// daemonsAnswer is the answer of GET /v1/daemons.
+type daemonsAnswer struct {
+	Daemons []Daemon `json:"daemons"`
+}
+
+func (s *Server) serveDaemons(w http.ResponseWriter, _ *http.Request, _ url.Values) {
+	answer(w, http.StatusOK, daemonsAnswer{Daemons: s.director.Daemons()})
+}
+
+func (s *Server) serveInfo(w http.ResponseWriter, _ *http.Request, _ url.Values) {
+	answer(w, http.StatusOK, s.director.Info())
+}
+
+// report returns the handler of one of the director's reports.
+func report(name Report) func(*Server, http.ResponseWriter, *http.Request, url.Values) {
+	return func(s *Server, w http.ResponseWriter, _ *http.Request, _ url.Values) {
+		v, err := s.director.Report(name)
+		if err != nil {
+			fail(w, http.StatusServiceUnavailable, refusal(err))
+			return
+		}
+		answer(w, http.StatusOK, v)
+	}
+}
+
+// errorAnswer is the body of every refusal but those of apply.
+type errorAnswer struct {
+	Error *Error `json:"error"`
+}
+
+func fail(w http.ResponseWriter, status int, e *Error) {
+	answer(w, status, errorAnswer{Error: e})
+}
+
+// answer writes a JSON value whole, with its length, so that a client knows a
+// truncated answer from a short one.
+func answer(w http.ResponseWriter, status int, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		status = http.StatusInternalServerError
+		b, _ = json.Marshal(errorAnswer{Error: refusal(fmt.Errorf("answer: %w", err))})
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", fmt.Sprint(len(b)+1))
+	w.WriteHeader(status)
+	w.Write(append(b, '\n')) // a client that is gone needs no answer
+}

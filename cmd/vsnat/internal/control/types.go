@@ -1,0 +1,221 @@
+package control
+
+import "net/netip"
+
+// Family is an address family.
+type Family string
+
+// The address families.
+const (
+	IPv4 Family = "ipv4"
+	IPv6 Family = "ipv6"
+)
+
+// FamilyOf returns the family of an address, "" for none.
+func FamilyOf(a netip.Addr) Family {
+	switch {
+	case a.Is4():
+		return IPv4
+	case a.Is6():
+		return IPv6
+	}
+	return ""
+}
+
+// Protocol is a transport protocol. [AnyProtocol] appears only in the
+// connection table, in the persistence templates of firewall mark services.
+type Protocol string
+
+// The protocols that services have.
+const (
+	TCP         Protocol = "tcp"
+	UDP         Protocol = "udp"
+	SCTP        Protocol = "sctp"
+	AnyProtocol Protocol = "ip"
+)
+
+// Number returns the IP protocol number, 0 for [AnyProtocol] and for what is
+// no protocol.
+func (p Protocol) Number() uint8 {
+	switch p {
+	case TCP:
+		return 6
+	case UDP:
+		return 17
+	case SCTP:
+		return 132
+	}
+	return 0
+}
+
+// ProtocolOf is the inverse of [Protocol.Number]: [AnyProtocol] for a number
+// that is no service's protocol.
+func ProtocolOf(number uint8) Protocol {
+	for _, p := range []Protocol{TCP, UDP, SCTP} {
+		if p.Number() == number {
+			return p
+		}
+	}
+	return AnyProtocol
+}
+
+// Method is how packets reach a real server.
+type Method string
+
+// The forwarding methods. Local is never set by a command: it is what IPVS
+// calls a server on the director itself.
+const (
+	Masq   Method = "masq"
+	Local  Method = "local"
+	Tunnel Method = "tunnel"
+	Direct Method = "direct"
+)
+
+// TunnelType is the encapsulation towards a server of method [Tunnel].
+type TunnelType string
+
+// The tunnel types; "" is IPIP.
+const (
+	IPIP TunnelType = "ipip"
+	GUE  TunnelType = "gue"
+	GRE  TunnelType = "gre"
+)
+
+// TunnelChecksum is the checksum of the encapsulation.
+type TunnelChecksum string
+
+// The tunnel checksums; "" is NoChecksum. RemoteChecksum is GUE's remote
+// checksum offload.
+const (
+	NoChecksum     TunnelChecksum = "nocsum"
+	Checksum       TunnelChecksum = "csum"
+	RemoteChecksum TunnelChecksum = "remcsum"
+)
+
+// ServiceID names a virtual service: family and firewall mark, or protocol,
+// address and port. Exactly one of FWMark and Protocol is set; Family may be
+// left out where the address tells it and is IPv4 for a mark without one.
+type ServiceID struct {
+	Family   Family     `json:"family,omitempty"`
+	Protocol Protocol   `json:"protocol,omitempty"`
+	Address  netip.Addr `json:"address,omitzero"`
+	Port     uint16     `json:"port,omitempty"`
+	FWMark   uint32     `json:"fwmark,omitempty"`
+}
+
+// Service is a virtual service as a command gives it.
+type Service struct {
+	ServiceID
+	// Scheduler is its name as ipvsadm -s takes it; "none" never picks.
+	Scheduler string       `json:"scheduler,omitempty"`
+	Flags     ServiceFlags `json:"flags,omitempty"`
+	// Timeout is how long a persistence template lives, in seconds.
+	Timeout uint32 `json:"timeout,omitempty"`
+	// Netmask is the persistence granularity: for IPv4 a mask (0xffffff00 is
+	// 255.255.255.0), for IPv6 a prefix length.
+	Netmask Netmask `json:"netmask,omitempty"`
+	// PE is the persistence engine's name, "" for none.
+	PE string `json:"pe,omitempty"`
+}
+
+// RealServer is a real server as a command gives it.
+type RealServer struct {
+	Address    netip.Addr `json:"address,omitzero"`
+	Port       uint16     `json:"port,omitempty"`
+	Method     Method     `json:"method,omitempty"`
+	Weight     int32      `json:"weight"` // 0 is quiesced
+	UThreshold uint32     `json:"u_threshold,omitempty"`
+	LThreshold uint32     `json:"l_threshold,omitempty"`
+
+	TunnelType     TunnelType     `json:"tunnel_type,omitempty"`
+	TunnelPort     uint16         `json:"tunnel_port,omitempty"`
+	TunnelChecksum TunnelChecksum `json:"tunnel_checksum,omitempty"`
+}
+
+// Stats are the counters of a service or server since it was added or zeroed,
+// and their rates.
+type Stats struct {
+	Conns    uint64 `json:"conns"`
+	InPkts   uint64 `json:"in_pkts"`
+	OutPkts  uint64 `json:"out_pkts"`
+	InBytes  uint64 `json:"in_bytes"`
+	OutBytes uint64 `json:"out_bytes"`
+
+	CPS    uint64 `json:"cps"`     // connections a second
+	InPPS  uint64 `json:"in_pps"`  // packets a second
+	OutPPS uint64 `json:"out_pps"` // packets a second
+	InBPS  uint64 `json:"in_bps"`  // bytes a second
+	OutBPS uint64 `json:"out_bps"` // bytes a second
+}
+
+// ServiceEntry is a service as it stands, with its servers in list order:
+// newest first, as the kernel keeps them.
+type ServiceEntry struct {
+	Service
+	Stats   Stats         `json:"stats"`
+	Servers []ServerEntry `json:"servers"`
+}
+
+// ServerEntry is a real server as it stands.
+type ServerEntry struct {
+	RealServer
+	Active     uint32 `json:"active"`
+	Inactive   uint32 `json:"inactive"`
+	Persistent uint32 `json:"persistent"` // persistence templates
+	Stats      Stats  `json:"stats"`
+}
+
+// Connection is one entry of the connection table. A persistence template has
+// client port 0 and state NONE or ASSURED; the template of a firewall mark
+// service has protocol [AnyProtocol] and the mark as virtual address.
+type Connection struct {
+	Protocol    Protocol       `json:"protocol"`
+	Client      netip.AddrPort `json:"client"`
+	Virtual     netip.AddrPort `json:"virtual"`
+	Destination netip.AddrPort `json:"destination"`
+	State       string         `json:"state"`   // as /proc/net/ip_vs_conn names it
+	Expires     uint32         `json:"expires"` // seconds left
+	Method      Method         `json:"method,omitempty"`
+	Template    bool           `json:"template,omitempty"`
+	FWMark      uint32         `json:"fwmark,omitempty"`
+	InPkts      uint32         `json:"in_pkts"`
+	PE          string         `json:"pe,omitempty"`
+	PEData      string         `json:"pe_data,omitempty"`
+}
+
+// Timeouts are what ipvsadm --set changes, in seconds: of established TCP, of
+// TCP after a FIN, and of UDP. In a command 0 leaves a timeout as it is.
+type Timeouts struct {
+	TCP    uint32 `json:"tcp"`
+	TCPFin uint32 `json:"tcp_fin"`
+	UDP    uint32 `json:"udp"`
+}
+
+// Role is what a synchronisation daemon does.
+type Role string
+
+// The roles.
+const (
+	Master Role = "master"
+	Backup Role = "backup"
+)
+
+// Daemon is a connection synchronisation daemon. In a command zero values mean
+// the default.
+type Daemon struct {
+	Role      Role       `json:"role"`
+	Interface string     `json:"interface,omitempty"`
+	SyncID    uint8      `json:"sync_id"`
+	MaxLen    uint16     `json:"max_len,omitempty"` // payload bytes of a message
+	Group     netip.Addr `json:"group,omitzero"`
+	Port      uint16     `json:"port,omitempty"`
+	TTL       uint8      `json:"ttl,omitempty"`
+}
+
+// Info says who answers.
+type Info struct {
+	Version     string `json:"version"`      // vsnat's
+	IPVSVersion string `json:"ipvs_version"` // of the IPVS it equals: three numbers, dotted
+	TableSize   int    `json:"table_size"`   // buckets of the connection table, as IPVS shows it
+	PID         int    `json:"pid"`
+}
