@@ -451,7 +451,7 @@ func TestSCTPChunk(t *testing.T) {
 func TestICMPv4(t *testing.T) {
 	b := ICMPv4(serialize(t, &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(3, 4), Seq: 1400}, gopacket.Payload("quote")))
 	if !b.IsValid() || b.Type() != ICMPv4DstUnreachable || b.Code() != ICMPv4FragNeeded || b.MTU() != 1400 ||
-		string(b.Payload()) != "quote" || !b.ChecksumOK() || b.Checksum() != ^naiveSum(append(append([]byte{3, 4, 0, 0}, b[4:]...))) {
+		string(b.Payload()) != "quote" || !b.ChecksumOK() || b.Checksum() != ^naiveSum(append([]byte{3, 4, 0, 0}, b[4:]...)) {
 		t.Errorf("read %d %d %d %q %v", b.Type(), b.Code(), b.MTU(), b.Payload(), b.ChecksumOK())
 	}
 	b[8] ^= 1
