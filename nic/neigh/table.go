@@ -82,12 +82,16 @@ type candidate struct {
 // prefix the one wins that is of table local, has the lowest metric, the
 // highest preference, and comes first.
 func newTable(from []candidate) *table {
+	var count [129]int
+	for i := range from {
+		count[from[i].route.bits]++
+	}
 	var byLength [129]map[ip]*candidate
 	for i := range from {
 		c := &from[i]
 		m := byLength[c.route.bits]
 		if m == nil {
-			m = map[ip]*candidate{}
+			m = make(map[ip]*candidate, count[c.route.bits])
 			byLength[c.route.bits] = m
 		}
 		if old, ok := m[c.dst]; !ok || c.before(old) {
