@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 )
 
@@ -128,6 +129,22 @@ func TestSet(t *testing.T) {
 				t.Errorf("Set takes %v", bad)
 			}
 		}
+	})
+}
+
+// Another's "nft flush ruleset" leaves the guard alone.
+func TestFlushRuleset(t *testing.T) {
+	eachKind(t, func(t *testing.T, l *lab, kind string) {
+		l.guard(t, kind)
+		in(t, l.director, func() error {
+			c, err := nftables.New()
+			if err != nil {
+				return err
+			}
+			c.FlushRuleset()
+			return c.Flush()
+		})
+		l.want(t, "after the flush", dial(t, l.client, vip4, servicePort), silence)
 	})
 }
 

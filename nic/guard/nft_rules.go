@@ -83,6 +83,16 @@ const (
 
 func (s *shape) regPort() uint32 { return regAddr + s.addrLen/4 }
 
+// dport loads the destination port, the ports being at that offset.
+func (s *shape) dport(ports uint32) exprs {
+	return exprs{s.payload(ports+2, 2, s.regPort())}
+}
+
+// sport loads the source port of a packet that has both.
+func (s *shape) sport(ports uint32) exprs {
+	return append(s.dport(ports), s.payload(ports, 2, s.regPort()))
+}
+
 // build makes sets, counters and the chains that all interfaces share. For
 // shape N (4, 6 or 6x), in nft's words:
 //
@@ -142,15 +152,14 @@ func (b *nft) addShape(s *shape) {
 		b.addRule(ip, append(masked(offset, 0xfff8), out))
 	}
 	b.addRule(ip, exprs{s.proto, equal(s.icmp), verdict(expr.VerdictGoto, icmp.Name)})
-	b.addKeyRules(ip, services, s, exprs{s.proto, daddr}, s.payload(2, 2, s.regPort()), drop(dropService))
+	b.addKeyRules(ip, services, s, exprs{s.proto, daddr}, s.dport(0), drop(dropService))
 	b.addRule(ip, toHost)
-	b.addKeyRules(ip, servers, s, exprs{s.proto, saddr}, s.payload(0, 2, s.regPort()), drop(dropServer))
+	b.addKeyRules(ip, servers, s, exprs{s.proto, saddr}, s.sport(0), drop(dropServer))
 
 	innerProto := s.payload(s.innerProto, 1, regKey)
 	innerSrc := s.payload(s.innerSrc, s.addrLen, regAddr)
 	innerDst := s.payload(s.innerDst, s.addrLen, regAddr)
-	sport := s.payload(s.innerPorts, 2, s.regPort())
-	dport := s.payload(s.innerPorts+2, 2, s.regPort())
+	sport, dport := s.sport(s.innerPorts), s.dport(s.innerPorts)
 	b.addErrorFilter(icmp, s)
 	b.addKeyRules(icmp, services, s, exprs{innerProto, innerSrc}, sport, exprs{verdict(expr.VerdictJump, answer.Name)})
 	b.addRule(icmp, toHost)
@@ -203,9 +212,9 @@ func (b *nft) addErrorFilter(c *nftables.Chain, s *shape) {
 // addKeyRules adds two rules: if the key is in the table, with its port or with
 // port 0, then do. begin loads protocol and address, port the port. The port is
 // loaded for port 0, too: a packet that is too short for one does not match.
-func (b *nft) addKeyRules(c *nftables.Chain, t tableID, s *shape, begin exprs, port expr.Any, do exprs) {
+func (b *nft) addKeyRules(c *nftables.Chain, t tableID, s *shape, begin, port, do exprs) {
 	anyPort := &expr.Immediate{Register: s.regPort(), Data: make([]byte, 4)}
-	key := append(slices.Clip(begin), port)
+	key := slices.Concat(begin, port)
 	b.addRule(c, slices.Concat(key, exprs{b.in(t, s)}, do))
 	b.addRule(c, slices.Concat(key, exprs{anyPort, b.in(t, s)}, do))
 }
