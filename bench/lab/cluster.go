@@ -52,8 +52,8 @@ func (c *Cluster) build(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, l := range t.Links {
-		if err := c.link(l); err != nil {
+	for i, l := range t.Links {
+		if err := c.link(i, l); err != nil {
 			return err
 		}
 	}
@@ -76,6 +76,11 @@ func (c *Cluster) build(ctx context.Context) error {
 	}
 	for _, r := range t.Routes {
 		if err := c.hosts[r.Host].addRoute(r); err != nil {
+			return err
+		}
+	}
+	for _, h := range c.order {
+		if err := h.awaitUp(ctx); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -25,14 +27,19 @@ var baselineSysctls = []struct{ key, value string }{
 	{"net/ipv4/conf/default/arp_ignore", "0"},
 	{"net/ipv4/conf/all/arp_announce", "0"},
 	{"net/ipv4/conf/default/arp_announce", "0"},
+	// Duplicate address detection would keep link-local addresses out of use
+	// for one or two seconds, and with them neighbour discovery.
+	{"net/ipv6/conf/all/accept_dad", "0"},
+	{"net/ipv6/conf/default/accept_dad", "0"},
 }
 
 // baseline makes of a new namespace a host without links, or a switch without
 // ports.
 func (h *Host) baseline(cluster string) error {
 	for _, s := range baselineSysctls {
-		if err := h.sysctl(s.key, s.value); err != nil {
-			return err
+		err := h.sysctl(s.key, s.value)
+		if err != nil && !(errors.Is(err, os.ErrNotExist) && strings.HasPrefix(s.key, "net/ipv6/")) {
+			return err // a kernel without IPv6 has nothing to set
 		}
 	}
 	if h.role != Switch {
@@ -41,7 +48,10 @@ func (h *Host) baseline(cluster string) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = bridge
 	attrs.HardwareAddr = MAC(cluster, End{h.name, bridge})
-	if err := h.nl.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil {
+	// A switch that floods multicast has no groups to learn before neighbour
+	// discovery works.
+	snoop := false
+	if err := h.nl.LinkAdd(&netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &snoop}); err != nil {
 		return fmt.Errorf("lab: host %s: cannot make a bridge (module bridge): %w", h.name, err)
 	}
 	return nil
@@ -58,9 +68,16 @@ func (h *Host) sysctl(key, value string) error {
 	return nil
 }
 
-// link makes a cable. Both ends are born in their namespaces, so that their
-// names need to be free nowhere else.
-func (c *Cluster) link(l Link) error {
+// firstIndex is the ifindex of the first link's A end, and the others' follow;
+// the B ends have small numbers, given by the kernel. The two ends of a veth
+// must differ: the kernel takes one with the same number as its peer for a
+// physical device, whose carrier it looks at only once a second (net/core/
+// link_watch.c, linkwatch_urgent_event), and so the link may come up late.
+const firstIndex = 1001
+
+// link makes the i-th cable. Both ends are born in their namespaces, so that
+// their names need to be free nowhere else.
+func (c *Cluster) link(i int, l Link) error {
 	a, b := c.hosts[l.A.Host], c.hosts[l.B.Host]
 	fail := func(err error) error {
 		return fmt.Errorf("lab: link %s of %s to %s of %s (module veth): %w", l.A.NIC, a.name, l.B.NIC, b.name, err)
@@ -68,6 +85,7 @@ func (c *Cluster) link(l Link) error {
 	mtu := c.topology.mtu(l)
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = l.A.NIC
+	attrs.Index = firstIndex + i
 	attrs.MTU = mtu
 	attrs.HardwareAddr = MAC(c.topology.Name, l.A)
 	veth := netlink.NewVeth(attrs)
@@ -120,6 +138,34 @@ func (h *Host) nicsUp() error {
 		}
 	}
 	return nil
+}
+
+// upPatience is how long a link may take to carry frames; it is a millisecond
+// on an idle machine.
+const upPatience = 10 * time.Second
+
+// awaitUp waits until every NIC and bridge of the host carries frames.
+func (h *Host) awaitUp(ctx context.Context) error {
+	for deadline := time.Now().Add(upPatience); ; time.Sleep(time.Millisecond) {
+		links, err := h.nl.LinkList()
+		if err != nil {
+			return fmt.Errorf("lab: host %s: cannot list its NICs: %w", h.name, err)
+		}
+		down := ""
+		for _, l := range links {
+			a := l.Attrs()
+			_, ours := h.nics[a.Name]
+			if (ours || a.Name == bridge && len(h.nics) > 0) && a.OperState != netlink.OperUp {
+				down = a.Name
+			}
+		}
+		if down == "" {
+			return nil
+		}
+		if err := ctx.Err(); err != nil || time.Now().After(deadline) {
+			return errors.Join(fmt.Errorf("lab: host %s: %s does not come up", h.name, down), err)
+		}
+	}
 }
 
 // addAddress gives a NIC an address that works at once.
