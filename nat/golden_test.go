@@ -180,6 +180,7 @@ func (r *testRoutes) Link(index int) (nic.Link, bool) {
 	}
 	return nic.Link{}, false
 }
+
 func (r *testRoutes) Locals() (all []nic.Addr) {
 	for _, a := range r.local {
 		all = append(all, a.As16())

@@ -37,3 +37,5 @@ func packet(proto uint8, src, dst netip.AddrPort, flags uint8, payload []byte) n
 	}
 	return f
 }
+
+func addrPort(a netip.Addr, port uint16) netip.AddrPort { return netip.AddrPortFrom(a, port) }

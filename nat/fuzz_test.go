@@ -1,0 +1,73 @@
+package nat
+
+import (
+	"testing"
+
+	"vsnat/nat/wire"
+	"vsnat/nic"
+)
+
+// FuzzEngine gives any bytes to both NICs, as they are and as changes of a
+// packet of the connection. Nothing may panic, every frame must be accounted
+// for, what leaves must be well-formed, and a connection that the bytes do not
+// belong to must go on undisturbed.
+func FuzzEngine(f *testing.F) {
+	seed := packet(ProtoTCP, client, vip, wire.ACK, []byte("data"))
+	f.Add(seed.Buf, uint16(0), byte(0), false)
+	f.Add(seed.Buf, uint16(60), byte(0xff), true)
+	back := packet(ProtoTCP, rip, client, wire.SYN|wire.ACK, nil)
+	f.Add(back.Buf, uint16(30), byte(1), true)
+	udp := packet(ProtoUDP, client, vip, 0, []byte("query"))
+	f.Add(udp.Buf, uint16(33), byte(6), false)
+	f.Add([]byte{}, uint16(3), byte(2), true)
+	f.Fuzz(func(t *testing.T, raw []byte, at uint16, with byte, guarded bool) {
+		b := newBed(t, Options{Guarded: guarded})
+		b.connect()
+		for _, index := range []int{clientNIC, serverNIC} {
+			for _, fr := range []nic.Frame{asFrame(raw), mutant(seed, at, with), mutant(back, at, with)} {
+				w := b.workers[index]
+				batch := nic.Batch{N: 1}
+				batch.Frames[0] = fr
+				b.now += 1e6
+				w.Process(&batch, b.now)
+				for _, o := range w.Out() {
+					var p wire.Packet
+					if r := p.Parse(o.Frame.Eth()); r != wire.Parsed || o.Port != clientNIC && o.Port != serverNIC {
+						t.Fatalf("left by %d: %v", o.Port, r)
+					}
+					if !wire.IPv4(o.Frame.Eth()[p.L3:p.End]).ChecksumOK() {
+						t.Fatal("left with a wrong IP checksum")
+					}
+				}
+				w.Commit()
+				if l := w.Ledger(); !l.Balanced() {
+					t.Fatalf("the ledger does not balance: %+v", l)
+				}
+			}
+		}
+		other := client.Addr().Next()
+		if v, _ := b.in(clientNIC, packet(ProtoTCP, addrPort(other, 7), vip, wire.SYN, nil)); v != forwarded {
+			t.Fatalf("a client that has to do with none of it: %v (%v)", v, v.Reason)
+		}
+	})
+}
+
+// asFrame is the bytes as a frame with a virtio-net header in front, as long as
+// a device would deliver.
+func asFrame(raw []byte) nic.Frame {
+	buf := append([]byte(nil), raw...)
+	for len(buf) < nic.VNetHdrLen {
+		buf = append(buf, 0)
+	}
+	return nic.Frame{Buf: buf, WireLen: len(buf) - nic.VNetHdrLen}
+}
+
+func mutant(f nic.Frame, at uint16, with byte) nic.Frame {
+	f.Buf = append([]byte(nil), f.Buf...)
+	f.Buf[int(at)%len(f.Buf)] = with
+	ip := wire.IPv4(f.Eth()[wire.EthernetLen:])
+	if ip.IsHeader() {
+		ip.SetChecksum(ip.CalculateChecksum())
+	}
+	return f
+}
