@@ -6,9 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestDecode reads messages as the kernel writes them (little endian, as
-// captured on Linux 6.18 with `nlmon`-like dumps and then shortened).
-func TestDecodeMalformed(t *testing.T) {
+// TestDecode reads one message of each kind, whole and cut short at each byte.
+func TestDecode(t *testing.T) {
 	cut := func(b []byte, ok func([]byte) bool) {
 		t.Helper()
 		for n := range b {
