@@ -1,0 +1,142 @@
+package ipvsadm
+
+import (
+	"bufio"
+	"context"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+
+	"vsnat/cmd/vsnat/internal/control"
+)
+
+// names turns names into numbers and back.
+type names interface {
+	// hostAddr returns the first IPv4 address of a host.
+	hostAddr(host string) (netip.Addr, bool)
+	// hostName returns the name of an address.
+	hostName(netip.Addr) (string, bool)
+	// port returns the port of a service's name or alias.
+	port(name string, p control.Protocol) (uint16, bool)
+	// portName returns the name of a port.
+	portName(port uint16, p control.Protocol) (string, bool)
+}
+
+// systemNames asks the system: its resolver and /etc/services. It remembers
+// what it was told.
+type systemNames struct {
+	hosts    map[netip.Addr]string // "" for none
+	services *services
+}
+
+func (n *systemNames) hostAddr(host string) (netip.Addr, bool) {
+	addrs, err := net.DefaultResolver.LookupNetIP(context.Background(), "ip4", host)
+	if err != nil || len(addrs) == 0 {
+		return netip.Addr{}, false
+	}
+	return addrs[0].Unmap(), true
+}
+
+func (n *systemNames) hostName(a netip.Addr) (string, bool) {
+	name, ok := n.hosts[a]
+	if !ok {
+		if found, err := net.DefaultResolver.LookupAddr(context.Background(), a.String()); err == nil && len(found) > 0 {
+			name = strings.TrimSuffix(found[0], ".")
+		}
+		if n.hosts == nil {
+			n.hosts = make(map[netip.Addr]string)
+		}
+		n.hosts[a] = name
+	}
+	return name, name != ""
+}
+
+func (n *systemNames) table() *services {
+	if n.services == nil {
+		n.services = &services{}
+		// Without the file ports have no names, which is no error.
+		if b, err := os.ReadFile("/etc/services"); err == nil {
+			n.services = parseServices(string(b))
+		}
+	}
+	return n.services
+}
+
+func (n *systemNames) port(name string, p control.Protocol) (uint16, bool) {
+	port, ok := n.table().ports[portKey{name, p}]
+	return port, ok
+}
+
+func (n *systemNames) portName(port uint16, p control.Protocol) (string, bool) {
+	name, ok := n.table().names[nameKey{port, p}]
+	return name, ok
+}
+
+type portKey struct {
+	name  string
+	proto control.Protocol
+}
+
+type nameKey struct {
+	port  uint16
+	proto control.Protocol
+}
+
+// services is what services(5) says: name, port/protocol, aliases. Of several
+// lines that fit the first counts.
+type services struct {
+	ports map[portKey]uint16
+	names map[nameKey]string
+}
+
+func parseServices(text string) *services {
+	s := &services{ports: make(map[portKey]uint16), names: make(map[nameKey]string)}
+	for lines := bufio.NewScanner(strings.NewReader(text)); lines.Scan(); {
+		line, _, _ := strings.Cut(lines.Text(), "#")
+		f := strings.Fields(line)
+		if len(f) < 2 {
+			continue
+		}
+		number, proto, ok := strings.Cut(f[1], "/")
+		port, err := strconv.ParseUint(number, 10, 16)
+		if !ok || err != nil {
+			continue
+		}
+		p := control.Protocol(proto)
+		for i, name := range f {
+			if i == 1 {
+				continue
+			}
+			if _, ok := s.ports[portKey{name, p}]; !ok {
+				s.ports[portKey{name, p}] = uint16(port)
+			}
+		}
+		if _, ok := s.names[nameKey{uint16(port), p}]; !ok {
+			s.names[nameKey{uint16(port), p}] = f[0]
+		}
+	}
+	return s
+}
+
+// maxName is how much of an address with its port ipvsadm keeps, in bytes.
+const maxName = 59
+
+// endpointName returns an address and port as listings show it. A protocol
+// whose ports have no names shows their numbers.
+func (a *app) endpointName(addr netip.Addr, port uint16, p control.Protocol, f format) string {
+	host, service := addr.String(), strconv.Itoa(int(port))
+	if f&formatNumeric == 0 {
+		if name, ok := a.names.hostName(addr); ok {
+			host = name
+		}
+		if name, ok := a.names.portName(port, p); ok {
+			service = name
+		}
+	}
+	if !addr.Is4() {
+		host = "[" + host + "]"
+	}
+	return cut(host+":"+service, maxName)
+}
