@@ -31,12 +31,12 @@ func TestHost(t *testing.T) {
 		}
 		before := func(what string) {
 			for _, v := range []netip.Addr{vip4, vip6} {
-				l.want(t, what+": TCP to "+v.String(), dial(t, l.client, v, servicePort), refused)
-				l.want(t, what+": UDP to "+v.String(), datagram(t, l.client, v, servicePort), refused)
+				expect(t, what+": TCP to "+v.String(), refused, dial, l.client, v, servicePort)
+				expect(t, what+": UDP to "+v.String(), refused, datagram, l.client, v, servicePort)
 			}
 			for _, r := range []netip.Addr{server4, server6} {
-				l.want(t, what+": through the host to TCP "+r.String(), dial(t, l.client, r, serverPort), replied)
-				l.want(t, what+": through the host to UDP "+r.String(), datagram(t, l.client, r, deadPort), refused)
+				expect(t, what+": through the host to TCP "+r.String(), replied, dial, l.client, r, serverPort)
+				expect(t, what+": through the host to UDP "+r.String(), refused, datagram, l.client, r, deadPort)
 			}
 		}
 		before("no guard")
@@ -46,23 +46,23 @@ func TestHost(t *testing.T) {
 			t.Errorf("Kind %q, Why %q; asked for %q", g.Kind(), g.Why(), kind)
 		}
 		for _, v := range []netip.Addr{vip4, vip6} {
-			l.want(t, "TCP to the service", dial(t, l.client, v, servicePort), silence)
-			l.want(t, "UDP to the service", datagram(t, l.client, v, servicePort), silence)
-			l.want(t, "TCP to another port", dial(t, l.client, v, freePort), refused)
-			l.want(t, "UDP to another port", datagram(t, l.client, v, freePort), refused)
-			l.want(t, "TCP to the host's own service", dial(t, l.client, v, 22), replied)
-			l.want(t, "ping", ping(t, l.client, v), replied)
+			expect(t, "TCP to the service", silence, dial, l.client, v, servicePort)
+			expect(t, "UDP to the service", silence, datagram, l.client, v, servicePort)
+			expect(t, "TCP to another port", refused, dial, l.client, v, freePort)
+			expect(t, "UDP to another port", refused, datagram, l.client, v, freePort)
+			expect(t, "TCP to the host's own service", replied, dial, l.client, v, 22)
+			expect(t, "ping", replied, ping, l.client, v, 0)
 		}
 		for _, r := range []netip.Addr{server4, server6} {
-			l.want(t, "TCP reply of a server, forwarded", dial(t, l.client, r, serverPort), silence)
-			l.want(t, "UDP reply of a server, forwarded", datagram(t, l.client, r, serverPort), silence)
-			l.want(t, "TCP reply from another port, forwarded", dial(t, l.client, r, serverPort+1), replied)
-			l.want(t, "ICMP error about a server, forwarded", datagram(t, l.client, r, deadPort), silence)
-			l.want(t, "ICMP error about another port, forwarded", datagram(t, l.client, r, freePort), refused)
-			l.want(t, "TCP health check", dial(t, l.director, r, serverPort), replied)
-			l.want(t, "UDP health check", datagram(t, l.director, r, serverPort), replied)
-			l.want(t, "failing UDP health check", datagram(t, l.director, r, deadPort), refused)
-			l.want(t, "ping through the host", ping(t, l.client, r), replied)
+			expect(t, "TCP reply of a server, forwarded", silence, dial, l.client, r, serverPort)
+			expect(t, "UDP reply of a server, forwarded", silence, datagram, l.client, r, serverPort)
+			expect(t, "TCP reply from another port, forwarded", replied, dial, l.client, r, serverPort+1)
+			expect(t, "ICMP error about a server, forwarded", silence, datagram, l.client, r, deadPort)
+			expect(t, "ICMP error about another port, forwarded", refused, datagram, l.client, r, freePort)
+			expect(t, "TCP health check", replied, dial, l.director, r, serverPort)
+			expect(t, "UDP health check", replied, datagram, l.director, r, serverPort)
+			expect(t, "failing UDP health check", refused, datagram, l.director, r, deadPort)
+			expect(t, "ping through the host", replied, ping, l.client, r, 0)
 		}
 		s, err := g.Stats()
 		if err != nil {
@@ -84,7 +84,7 @@ func TestHost(t *testing.T) {
 		if err := errors.Join(g.Attach(l.d0), g.Attach(l.d0)); err != nil {
 			t.Fatal(err)
 		}
-		l.want(t, "attached again", dial(t, l.client, vip4, servicePort), silence)
+		expect(t, "attached again", silence, dial, l.client, vip4, servicePort)
 		if err := errors.Join(g.Close(), g.Close()); err != nil {
 			t.Fatal(err)
 		}
@@ -110,19 +110,19 @@ func TestSet(t *testing.T) {
 		if err := g.Set(s); err != nil {
 			t.Fatal(err)
 		}
-		l.want(t, "old key", dial(t, l.client, vip4, servicePort), silence)
-		l.want(t, "new key", dial(t, l.client, vip4, 90), silence)
+		expect(t, "old key", silence, dial, l.client, vip4, servicePort)
+		expect(t, "new key", silence, dial, l.client, vip4, 90)
 		if err := g.Set(State{Services: []Key{tcpKey(vip4, 90)}}); err != nil {
 			t.Fatal(err)
 		}
-		l.want(t, "key taken away", dial(t, l.client, vip4, servicePort), refused)
-		l.want(t, "key kept", dial(t, l.client, vip4, 90), silence)
+		expect(t, "key taken away", refused, dial, l.client, vip4, servicePort)
+		expect(t, "key kept", silence, dial, l.client, vip4, 90)
 		if err := g.Set(State{Services: []Key{tcpKey(vip4, 0)}}); err != nil {
 			t.Fatal(err)
 		}
-		l.want(t, "all ports", dial(t, l.client, vip4, freePort), silence)
-		l.want(t, "all ports, other protocol", datagram(t, l.client, vip4, freePort), refused)
-		l.want(t, "all ports, other address", dial(t, l.client, front4, freePort), refused)
+		expect(t, "all ports", silence, dial, l.client, vip4, freePort)
+		expect(t, "all ports, other protocol", refused, datagram, l.client, vip4, freePort)
+		expect(t, "all ports, other address", refused, dial, l.client, front4, freePort)
 
 		for _, bad := range []Key{{Port: 1, Proto: 6}, {Addr: vip4.As16(), Port: 1, Proto: 1}} {
 			if err := g.Set(State{Servers: []Key{bad}}); err == nil {
@@ -144,7 +144,7 @@ func TestFlushRuleset(t *testing.T) {
 			c.FlushRuleset()
 			return c.Flush()
 		})
-		l.want(t, "after the flush", dial(t, l.client, vip4, servicePort), silence)
+		expect(t, "after the flush", silence, dial, l.client, vip4, servicePort)
 	})
 }
 
@@ -155,8 +155,8 @@ func TestInterfaces(t *testing.T) {
 		if err := second.Set(State{Services: []Key{tcpKey(vip4, 90)}}); err != nil {
 			t.Fatal(err)
 		}
-		l.want(t, "the first guard's", dial(t, l.client, vip4, servicePort), silence)
-		l.want(t, "the second guard's", dial(t, l.client, vip4, 90), silence)
+		expect(t, "the first guard's", silence, dial, l.client, vip4, servicePort)
+		expect(t, "the second guard's", silence, dial, l.client, vip4, 90)
 
 		var ifindex int
 		fresh := func() error {
@@ -193,8 +193,8 @@ func TestInterfaces(t *testing.T) {
 		if err := second.Close(); err != nil {
 			t.Fatal(err)
 		}
-		l.want(t, "the second guard's, closed", dial(t, l.client, vip4, 90), refused)
-		l.want(t, "the first guard's, left", dial(t, l.client, vip4, servicePort), silence)
+		expect(t, "the second guard's, closed", refused, dial, l.client, vip4, 90)
+		expect(t, "the first guard's, left", silence, dial, l.client, vip4, servicePort)
 	})
 }
 
@@ -225,10 +225,10 @@ func TestMaxKeys(t *testing.T) {
 	if err := g.Set(s); err == nil {
 		t.Error("Set takes 5 keys where there is room for 4")
 	}
-	l.want(t, "refused key", dial(t, l.client, vip4, 100), refused)
+	expect(t, "refused key", refused, dial, l.client, vip4, 100)
 	s.Services = s.Services[:4]
 	if err := g.Set(s); err != nil {
 		t.Error(err)
 	}
-	l.want(t, "key", dial(t, l.client, vip4, 100), silence)
+	expect(t, "key", silence, dial, l.client, vip4, 100)
 }

@@ -117,7 +117,26 @@ func newLab(t testing.TB) *lab {
 			up("s0"), address("s0", server4, 24), address("s0", server6, 64), gateway(back4), gateway(back6),
 		)
 	})
+	l.warmUp(t)
 	return l
+}
+
+// warmUp waits until all can reach the director. The kernel may take a second
+// to start a new link, and what is sent before is lost: a test would take that
+// for the guard's work.
+func (l *lab) warmUp(t testing.TB) {
+	t.Helper()
+	for _, end := range []struct {
+		h *netns.Handle
+		a netip.Addr
+	}{{l.client, front4}, {l.client, front6}, {l.server, back4}, {l.server, back6}} {
+		giveUp := time.Now().Add(10 * time.Second)
+		for ping(t, end.h, end.a, 0, 50*time.Millisecond) != replied {
+			if time.Now().After(giveUp) {
+				t.Fatalf("%v cannot be reached", end.a)
+			}
+		}
+	}
 }
 
 // in runs fn in a namespace.
@@ -205,18 +224,24 @@ const (
 	replied answer = "reply"
 )
 
-// patience is how long a client waits before it concludes that nothing comes.
-const patience = 150 * time.Millisecond
+// probe sends something and returns what comes back within a time.
+type probe func(t testing.TB, from *netns.Handle, to netip.Addr, port uint16, patience time.Duration) answer
 
-func (l *lab) want(t *testing.T, what string, got, want answer) {
+// expect checks what comes back. It waits long for an answer, and not so long
+// to see that there is none.
+func expect(t *testing.T, what string, want answer, p probe, from *netns.Handle, to netip.Addr, port uint16) {
 	t.Helper()
-	if got != want {
+	patience := 5 * time.Second
+	if want == silence {
+		patience = 150 * time.Millisecond
+	}
+	if got := p(t, from, to, port, patience); got != want {
 		t.Errorf("%s: got %s, want %s", what, got, want)
 	}
 }
 
 // dial opens a TCP connection.
-func dial(t *testing.T, from *netns.Handle, to netip.Addr, port uint16) (a answer) {
+func dial(t testing.TB, from *netns.Handle, to netip.Addr, port uint16, patience time.Duration) (a answer) {
 	t.Helper()
 	in(t, from, func() error {
 		d := net.Dialer{Timeout: patience}
@@ -232,7 +257,7 @@ func dial(t *testing.T, from *netns.Handle, to netip.Addr, port uint16) (a answe
 }
 
 // datagram sends a UDP datagram and waits for what comes back.
-func datagram(t *testing.T, from *netns.Handle, to netip.Addr, port uint16) (a answer) {
+func datagram(t testing.TB, from *netns.Handle, to netip.Addr, port uint16, patience time.Duration) (a answer) {
 	t.Helper()
 	in(t, from, func() error {
 		c, err := net.Dial("udp", netip.AddrPortFrom(to, port).String())
@@ -268,8 +293,8 @@ func classify(err error) (answer, error) {
 	return "", err
 }
 
-// ping sends an echo request.
-func ping(t *testing.T, from *netns.Handle, to netip.Addr) (a answer) {
+// ping sends an echo request; the port is of no matter.
+func ping(t testing.TB, from *netns.Handle, to netip.Addr, _ uint16, patience time.Duration) (a answer) {
 	t.Helper()
 	network, request, reply := "ip4:icmp", byte(8), byte(0)
 	if to.Is6() {
@@ -288,7 +313,7 @@ func ping(t *testing.T, from *netns.Handle, to netip.Addr) (a answer) {
 		if _, err := c.WriteTo(msg, &net.IPAddr{IP: to.AsSlice()}); err != nil {
 			return err
 		}
-		if err := c.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+		if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
 			return err
 		}
 		buf := make([]byte, 128)

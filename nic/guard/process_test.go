@@ -144,7 +144,7 @@ func child(t *testing.T, what string, attr *syscall.SysProcAttr, files ...*os.Fi
 func TestKill(t *testing.T) {
 	eachKind(t, func(t *testing.T, l *lab, kind string) {
 		l.guard(t, kind).Close() // or skip
-		l.want(t, "no guard", dial(t, l.client, vip4, servicePort), refused)
+		expect(t, "no guard", refused, dial, l.client, vip4, servicePort)
 
 		ns, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", l.director.Fd()))
 		if err != nil {
@@ -152,7 +152,7 @@ func TestKill(t *testing.T) {
 		}
 		defer ns.Close()
 		cmd := child(t, kind, nil, ns)
-		l.want(t, "guard", dial(t, l.client, vip4, servicePort), silence)
+		expect(t, "guard", silence, dial, l.client, vip4, servicePort)
 		if n := len(tables(t, l.director)); kind == NFT && n != 1 || kind == TCX && n != 0 {
 			t.Errorf("%d tables", n)
 		}
@@ -160,9 +160,9 @@ func TestKill(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = cmd.Wait() // says that it was killed
-		l.want(t, "killed: TCP", dial(t, l.client, vip4, servicePort), refused)
-		l.want(t, "killed: UDP over IPv6", datagram(t, l.client, vip6, servicePort), refused)
-		l.want(t, "killed: through the host", datagram(t, l.client, server4, deadPort), refused)
+		expect(t, "killed: TCP", refused, dial, l.client, vip4, servicePort)
+		expect(t, "killed: UDP over IPv6", refused, datagram, l.client, vip6, servicePort)
+		expect(t, "killed: through the host", refused, datagram, l.client, server4, deadPort)
 		if names := tables(t, l.director); len(names) != 0 {
 			t.Errorf("killed: tables left: %q", names)
 		}
