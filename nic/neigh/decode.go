@@ -21,7 +21,6 @@ const (
 	netconfIfindex = 1      // NETCONFA_IFINDEX
 	netconfForward = 2      // NETCONFA_FORWARDING
 	netconfIgnore  = 6      // NETCONFA_IGNORE_ROUTES_WITH_LINKDOWN
-	netconfForce   = 9      // NETCONFA_FORCE_FORWARDING, since Linux 6.17
 	netconfAll     = -1     // NETCONFA_IFINDEX_ALL
 	attrTypeMask   = 0x3fff // the two highest bits are flags
 	prefMask       = 3      // RTA_PREF holds the two bits of RFC 4191 section 2.1
@@ -145,9 +144,9 @@ func mapBits(bits uint8, a ip, ok bool) (uint8, bool) {
 // confRecord is what a netconf message tells of one interface and family. A
 // message need not tell everything.
 type confRecord struct {
-	v6                     bool
-	index                  int // netconfAll: of the whole namespace
-	forward, force, ignore bool
+	v6              bool
+	index           int // netconfAll: of the whole namespace
+	forward, ignore bool
 }
 
 func decodeConf(b []byte) (r confRecord, ok bool) {
@@ -162,8 +161,6 @@ func decodeConf(b []byte) (r confRecord, ok bool) {
 			r.index = int(int32(num32(v)))
 		case netconfForward:
 			r.forward = num32(v) != 0
-		case netconfForce:
-			r.force = num32(v) != 0
 		case netconfIgnore:
 			r.ignore = num32(v) != 0
 		}

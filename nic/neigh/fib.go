@@ -126,18 +126,15 @@ func (f *fib) addLinks(b *builder) {
 		})
 	}
 	slices.SortFunc(f.links, func(x, y nic.Link) int { return cmp.Compare(x.Index, y.Index) })
-	// IPv4 asks the interface alone (IN_DEV_FORWARD); IPv6 the whole
-	// namespace, and the interface only for force_forwarding (ip6_forward).
+	// IPv4 asks the interface alone (IN_DEV_FORWARD), IPv6 the whole namespace
+	// alone (ip6_forward).
 	all6 := b.confs[confKey{true, netconfAll}].forward
 	f.traits = make([]traits, len(f.links))
 	for i := range f.links {
 		index := f.links[i].Index
 		f.traits[i] = traits{
-			forward: [2]bool{
-				b.confs[confKey{false, index}].forward,
-				all6 || b.confs[confKey{true, index}].force,
-			},
-			bare: b.links[index].bare(),
+			forward: [2]bool{b.confs[confKey{false, index}].forward, all6},
+			bare:    b.links[index].bare(),
 		}
 	}
 }

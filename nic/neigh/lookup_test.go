@@ -169,7 +169,7 @@ func TestLinks(t *testing.T) {
 	slices.Reverse(s.links)
 	s.links[1].flags, s.links[1].hwType = unix.IFF_LOOPBACK, unix.ARPHRD_LOOPBACK
 	s.links[0].master, s.links[0].kind = 9, "veth"
-	s.confs = []confRecord{{index: 2, forward: true}, {v6: true, index: 1, force: true}, {v6: true, index: 2, forward: true}}
+	s.confs = []confRecord{{index: 2, forward: true}, {v6: true, index: 2, forward: true}}
 	r := routesOf(&s)
 	want := []nic.Link{
 		{Index: 1, Name: "eth0", MAC: [6]byte{2, 0, 0, 0, 0, 1}, MTU: 1500, Loop: true},
@@ -186,11 +186,11 @@ func TestLinks(t *testing.T) {
 	if l, ok := r.Link(3); ok {
 		t.Errorf("Link(3) is %+v", l)
 	}
-	// IPv4 counts by link; IPv6 only by force_forwarding as long as "all" is off.
+	// IPv4 counts by link, IPv6 by namespace.
 	for _, tt := range []struct {
 		index      int
 		ipv6, want bool
-	}{{1, false, false}, {2, false, true}, {1, true, true}, {2, true, false}, {3, false, false}} {
+	}{{1, false, false}, {2, false, true}, {1, true, false}, {2, true, false}, {3, false, false}} {
 		if got := r.Forwarding(tt.index, tt.ipv6); got != tt.want {
 			t.Errorf("Forwarding(%d, %t) is %t", tt.index, tt.ipv6, got)
 		}

@@ -61,7 +61,9 @@ func (s *snapshot) Link(index int) (nic.Link, bool) {
 func (s *snapshot) Links() []nic.Link { return s.fib.links }
 
 // Forwarding implements [nic.Routes]. For IPv6 it is the namespace's
-// net.ipv6.conf.all.forwarding, or the interface's force_forwarding.
+// net.ipv6.conf.all.forwarding, whatever the interface's own switch; of the
+// interface's force_forwarding (since Linux 6.17) rtnetlink does not tell, so
+// that it is not seen.
 func (s *snapshot) Forwarding(index int, ipv6 bool) bool {
 	i, ok := s.fib.place(index)
 	return ok && s.fib.traits[i].forward[family(ipv6)]

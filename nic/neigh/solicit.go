@@ -23,7 +23,7 @@ const (
 	// kernel would not send a second solicitation either.
 	solicitEvery = time.Second
 	// maxKnown bounds how many neighbours are remembered.
-	maxKnown = 4096
+	maxKnown = 1 << 14
 )
 
 // Solicit has the kernel resolve the neighbour nexthop on the link with that
