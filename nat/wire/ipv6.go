@@ -24,7 +24,7 @@ const IPv6Len = 40
 
 // maxExtensions bounds the walk over extension headers. RFC 8200, section 4.1,
 // lets a packet have seven: each kind once, destination options twice.
-const maxExtensions = 8
+const maxExtensions = 7
 
 // IPv6 is an IPv6 packet from its header on. It may be followed by bytes that
 // are not the packet's.
@@ -123,7 +123,7 @@ func (b IPv6) Upper() (IPv6Upper, Result) { return b[:b.TotalLen()].upper() }
 // upper is Upper over all of b.
 func (b IPv6) upper() (u IPv6Upper, r Result) {
 	u.Proto, u.Offset = b.NextHeader(), IPv6Len
-	for range maxExtensions {
+	for range maxExtensions + 1 {
 		switch u.Proto {
 		case extHopByHop, extRouting, extFragment, extDestOpts, ProtoAH:
 		default:

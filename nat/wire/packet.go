@@ -110,17 +110,13 @@ func (p *Packet) ipv4(b []byte, off int, quoted bool) Result {
 	if len(ip) < IPv4MinLen {
 		return Truncated
 	}
-	end := min(ip.TotalLen(), len(ip))
-	if !ip.IsHeader() || ip.TotalLen() < ip.HeaderLen() {
-		if ip[ip4VerIHL]>>4 == 4 && ip.HeaderLen() > len(ip) {
-			return Truncated
-		}
+	switch {
+	case ip[ip4VerIHL]>>4 != 4, ip.HeaderLen() < IPv4MinLen, ip.TotalLen() < ip.HeaderLen():
 		return BadHeader
-	}
-	if !quoted && !ip.IsValid(len(ip)) {
+	case ip.HeaderLen() > len(ip), !quoted && ip.TotalLen() > len(ip):
 		return Truncated
 	}
-	p.L3, p.L4, p.End = off, off+ip.HeaderLen(), off+end
+	p.L3, p.L4, p.End = off, off+ip.HeaderLen(), off+min(ip.TotalLen(), len(ip))
 	p.Proto = ip.Protocol()
 	p.Src[10], p.Src[11] = 0xff, 0xff
 	copy(p.Src[12:], ip[ip4Src:ip4Src+4])
@@ -141,7 +137,7 @@ func (p *Packet) ipv6(b []byte, off int, quoted bool) Result {
 	if !ip.IsHeader() {
 		return BadHeader
 	}
-	if !quoted && !ip.IsValid(len(ip)) {
+	if !quoted && ip.TotalLen() > len(ip) {
 		return Truncated
 	}
 	end := min(ip.TotalLen(), len(ip))

@@ -43,7 +43,12 @@ const (
 	SCTPShutdownComplete uint8 = 14
 )
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+var (
+	castagnoli = crc32.MakeTable(crc32.Castagnoli)
+	// noChecksum stands for the checksum field while a packet's checksum is
+	// computed. As a local variable it would escape to the heap.
+	noChecksum = make([]byte, 4)
+)
 
 // SCTP is an SCTP packet from its common header on.
 type SCTP []byte
@@ -67,9 +72,8 @@ func (b SCTP) Checksum() uint32 { return binary.LittleEndian.Uint32(b[sctpChecks
 // CalculateChecksum returns what the checksum field has to be for the whole of
 // b. The field's present value does not count.
 func (b SCTP) CalculateChecksum() uint32 {
-	var zero [4]byte
 	c := crc32.Update(0, castagnoli, b[:sctpChecksum])
-	c = crc32.Update(c, castagnoli, zero[:])
+	c = crc32.Update(c, castagnoli, noChecksum)
 	return crc32.Update(c, castagnoli, b[SCTPLen:])
 }
 
