@@ -1,6 +1,7 @@
 package neigh
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -88,6 +89,7 @@ func TestLookup(t *testing.T) {
 	encap := unicast("10.4.0.0/16", via(2, ""))
 	encap.path.encap = true
 	s.routes = []routeRecord{
+		special("127.0.0.0/8", unix.RT_TABLE_LOCAL, unix.RTN_LOCAL),
 		special("10.0.0.1/32", unix.RT_TABLE_LOCAL, unix.RTN_LOCAL),
 		special("10.0.0.255/32", unix.RT_TABLE_LOCAL, unix.RTN_BROADCAST),
 		special("2001:db8::1/128", unix.RT_TABLE_LOCAL, unix.RTN_LOCAL),
@@ -112,6 +114,11 @@ func TestLookup(t *testing.T) {
 		neighRecord{neighKey{mustIP("10.0.0.6"), 2}, unix.NUD_REACHABLE, [6]byte{2, 6}}, // another link
 		neighRecord{neighKey{mustIP("fe80::2"), 1}, unix.NUD_DELAY, [6]byte{2, 3}},
 	)
+	locals := r.Locals()
+	slices.SortFunc(locals, func(a, b nic.Addr) int { return bytes.Compare(a[:], b[:]) })
+	if want := []nic.Addr{mustIP("10.0.0.1").addr(), mustIP("2001:db8::").addr(), mustIP("2001:db8::1").addr()}; !slices.Equal(locals, want) {
+		t.Errorf("Locals are %v, want %v", locals, want)
+	}
 	tests := []struct {
 		dst, next, src string
 		state          nic.HopState
