@@ -37,6 +37,45 @@ func TestRewriteExample(t *testing.T) {
 	}
 }
 
+// TestRewriteAsRecorded rewrites what Linux 6.1.176 with IPVS rewrote, both
+// ways, and compares every byte: virtual 10.1.0.100, server 10.2.0.12.
+func TestRewriteAsRecorded(t *testing.T) {
+	const (
+		tcpIn = `4500 003c fa0a 4000 3f06 2d43 0a00 000a 0a01 0064 b64c 0050 1e15 dd4c 0000 0000
+			a002 faf0 a753 0000 0204 05b4 0402 080a 3df9 a155 0000 0000 0103 0307`
+		tcpInDone = `4500 003c fa0a 4000 3e06 2e9a 0a00 000a 0a02 000c b64c 1f40 1e15 dd4c 0000 0000
+			a002 faf0 88ba 0000 0204 05b4 0402 080a 3df9 a155 0000 0000 0103 0307`
+		tcpOut = `4500 003c 0000 4000 4006 26a5 0a02 000c 0a00 000a 1f40 b64c 2be0 ecb5 1e15 dd4d
+			a012 fe88 862a 0000 0204 05b4 0402 080a 1cc5 c98b 3df9 a155 0103 0307`
+		tcpOutDone = `4500 003c 0000 4000 3f06 274e 0a01 0064 0a00 000a 0050 b64c 2be0 ecb5 1e15 dd4d
+			a012 fe88 a4c3 0000 0204 05b4 0402 080a 1cc5 c98b 3df9 a155 0103 0307`
+		udpIn = `4500 0039 1c9b 0000 3f11 4aab 0a00 000a 0a01 0064 a24f 0035 0025 670f 1234 0100
+			0001 0000 0000 0000 0765 7861 6d70 6c65 0363 6f6d 0000 0100 01`
+		udpInDone = `4500 0039 1c9b 0000 3e11 4c02 0a00 000a 0a02 000c a24f 0035 0025 6766 1234 0100
+			0001 0000 0000 0000 0765 7861 6d70 6c65 0363 6f6d 0000 0100 01`
+	)
+	for _, tt := range []struct {
+		name, in, want string
+		src            bool
+		addr           [4]byte
+		port           uint16
+	}{
+		{"TCP to the server", tcpIn, tcpInDone, false, [4]byte{10, 2, 0, 12}, 8000},
+		{"TCP to the client", tcpOut, tcpOutDone, true, [4]byte{10, 1, 0, 100}, 80},
+		{"UDP to the server", udpIn, udpInDone, false, [4]byte{10, 2, 0, 12}, 53},
+	} {
+		ip, want := IPv4(unhex(t, tt.in)), unhex(t, tt.want)
+		ip.DecTTL()
+		f := RewriteDst4
+		if tt.src {
+			f = RewriteSrc4
+		}
+		if !f(ip, ip.Payload(), false, tt.addr, tt.port) || !bytes.Equal(ip, want) {
+			t.Errorf("%s:\ngot  %x\nwant %x", tt.name, []byte(ip), want)
+		}
+	}
+}
+
 // TestRewriteForms goes through the corners where 0x0000 and 0xffff, the two
 // representations of zero, could be mixed up, and compares with the kernel's
 // arithmetic.
