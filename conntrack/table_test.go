@@ -494,3 +494,30 @@ func TestNoAllocs(t *testing.T) {
 		t.Errorf("%v allocations, want none once warm", got)
 	}
 }
+
+// TestShardOutOfNumbers pretends that a shard has handed out every number.
+func TestShardOutOfNumbers(t *testing.T) {
+	table := newTable(t, Config{Shards: 1})
+	s := &table.Shards()[0]
+	s.Lock()
+	s.fresh = maxID + 1
+	k := numbered(1)
+	if c := s.Insert(1, &k, 0); c != nil || table.Len() != 0 {
+		t.Errorf("insert gave %v, %d connections are counted", c, table.Len())
+	}
+	s.Unlock()
+	// A connection that waits for its port goes on waiting.
+	wait := k
+	wait.ClientPort = 0
+	n := table.NoCPort()
+	n.Lock()
+	if n.Insert(table.Hash(k.Proto, k.Client, 0), &wait, 0) == nil {
+		t.Fatal("no room")
+	}
+	n.Unlock()
+	s.Lock()
+	defer s.Unlock()
+	if c := s.In(table.Hash(k.Proto, k.Client, k.ClientPort), &k); c != nil || table.Len() != 1 || table.noCPort.Load() != 1 {
+		t.Errorf("found %v, %d connections, %d waiting", c, table.Len(), table.noCPort.Load())
+	}
+}
