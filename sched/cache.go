@@ -75,7 +75,9 @@ func (c *cache) Changed(op Op, s *Server, _ int, _ []*Server) {
 	case Add:
 		c.seats.enter(s)
 	case Delete:
-		c.seats.drop(c.seats.of(s))
+		if seat, ok := c.seats.of(s); ok {
+			c.seats.drop(seat)
+		}
 	}
 }
 
@@ -110,12 +112,12 @@ func (c *cache) create(key *Addr, now int64) *entry {
 	return &e.record
 }
 
-// insert puts a listed server at the head of a set.
-func (c *cache) insert(e *entry, s *Server, now int64) {
+// insert puts the server of a seat at the head of a set.
+func (c *cache) insert(e *entry, seat int32, now int64) {
 	n := c.members.take()
 	m := c.members.at(n)
-	m.record.seat = c.seats.of(s)
-	c.seats.hold(m.record.seat)
+	m.record.seat = seat
+	c.seats.hold(seat)
 	m.next = e.first
 	e.first = n
 	e.size++

@@ -110,7 +110,7 @@ func TestCacheModels(t *testing.T) {
 	random := newRandom(t)
 	for _, name := range []string{"lblc", "lblcr"} {
 		var shared int // picks whose entry has more than one member
-		for range 30 {
+		for range 8 {
 			s := newScheduler(t, name)
 			m := &cacheModel{
 				replicate: name == "lblcr", expiration: int64(40 * time.Minute),
@@ -346,6 +346,25 @@ func TestCacheOverloaded(t *testing.T) {
 		servers[0].Overloaded.Store(true)
 		if got := number(s.Pick(servers, req)); got != want {
 			t.Errorf("%s picked %d after overload, want %d", name, got, want)
+		}
+	}
+}
+
+// A deleted server of an older list is picked but not remembered, for it has no
+// seat any more.
+func TestCacheOlderList(t *testing.T) {
+	for _, name := range []string{"lblc", "lblcr"} {
+		s := newScheduler(t, name)
+		older := service(s, 1, 1)
+		now := older[1:]
+		older[0].Available = false
+		s.Changed(Delete, older[0], 0, now)
+		if got := number(s.Pick(older, &Request{Virtual: destination(1), Now: 1})); got != 2 {
+			t.Errorf("%s picked %d of the older list, want 2", name, got)
+		}
+		c := cacheOf(s)
+		if c.count != 0 || c.seats.uses[0] != 1 {
+			t.Errorf("%s made %d entries and uses the other's seat %d times, want 0 and 1", name, c.count, c.seats.uses[0])
 		}
 	}
 }

@@ -15,10 +15,10 @@
 //
 //	func init() { register("name", func(Options) Scheduler { return &name{} }) }
 //
-// New then knows it, Names lists it, and the tests of this package, which walk
-// Names, hold it to the laws every scheduler keeps (package schedtest). Give it
-// a row in the test table there: how its picks should be spread, and a model to
-// compare it with.
+// New then knows it and Names lists it. A row in kit_test.go says how its picks
+// should be spread and puts it to the laws every scheduler keeps (package
+// schedtest); a scheduler without a row fails the tests. A slow model of its rule
+// belongs in model_test.go.
 //
 //   - Pick returns a server of the list it was given that is [Server.Usable], or
 //     nil; it never allocates and never changes the list.

@@ -28,11 +28,15 @@ func (l *lblc) Pick(list []*Server, req *Request) *Server {
 	if s == nil {
 		return nil
 	}
+	seat, ok := l.seats.of(s)
+	if !ok {
+		return s
+	}
 	if e != nil {
 		l.remove(e, &e.first, req.Now)
 	} else if e = l.create(&req.Virtual, req.Now); e == nil {
 		return s
 	}
-	l.insert(e, s, req.Now)
+	l.insert(e, seat, req.Now)
 	return s
 }

@@ -31,13 +31,17 @@ func (l *lblcr) Pick(list []*Server, req *Request) *Server {
 	if s == nil {
 		return nil
 	}
+	seat, ok := l.seats.of(s)
+	if !ok {
+		return s
+	}
 	if e == nil {
 		if e = l.create(&req.Virtual, req.Now); e == nil {
 			return s
 		}
 	}
-	if !l.contains(e, s) {
-		l.insert(e, s, req.Now)
+	if !l.contains(e, seat) {
+		l.insert(e, seat, req.Now)
 	}
 	return s
 }
@@ -76,9 +80,8 @@ func (l *lblcr) removeMost(e *entry, now int64) {
 	}
 }
 
-// contains reports whether a listed server is in a set.
-func (l *lblcr) contains(e *entry, s *Server) bool {
-	seat := l.seats.of(s)
+// contains reports whether the server of a seat is in a set.
+func (l *lblcr) contains(e *entry, seat int32) bool {
 	for n := e.first; n != 0; {
 		m := l.members.at(n)
 		if m.record.seat == seat {

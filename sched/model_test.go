@@ -74,7 +74,7 @@ func TestStatelessModels(t *testing.T) {
 	random := newRandom(t)
 	for name, key := range statelessModels {
 		s := newScheduler(t, name)
-		for range 20_000 {
+		for range 5_000 {
 			servers := randomList(random)
 			want := smallest(servers, func(s *Server) *big.Rat {
 				if s.Weight == 0 || s.Overloaded.Load() {

@@ -25,7 +25,8 @@ func (r *rr) Changed(op Op, _ *Server, at int, _ []*Server) {
 	}
 }
 
-// Pick tries every server once, from the one after cur round to cur itself.
+// Pick tries every server once, from the one after cur round to cur itself. In
+// an older list cur may lie beyond the end.
 func (r *rr) Pick(list []*Server, _ *Request) *Server {
 	for i := r.cur + 1; i < len(list); i++ {
 		if list[i].Usable() {
@@ -33,7 +34,7 @@ func (r *rr) Pick(list []*Server, _ *Request) *Server {
 			return list[i]
 		}
 	}
-	for i := 0; i <= r.cur; i++ {
+	for i := range min(r.cur+1, len(list)) {
 		if list[i].Usable() {
 			r.cur = i
 			return list[i]

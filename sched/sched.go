@@ -79,6 +79,10 @@ type Scheduler interface {
 	// Changed follows a change: list is the list after it, s the server that
 	// joined, changed or left, and for Delete at is the index it stood at.
 	Changed(op Op, s *Server, at int, list []*Server)
-	// Pick returns a server of list, or nil when none can take the request.
+	// Pick returns a server of list, or nil when none can take the request. For
+	// a caller that works on a snapshot, list may be an older one than that of
+	// the last Changed; the server may then be of either list. Pick
+	// keeps no reference to req: callers use one again and again, for a new one
+	// would be allocated at each call of an interface.
 	Pick(list []*Server, req *Request) *Server
 }

@@ -19,8 +19,11 @@ type endpoint struct {
 	port uint16
 }
 
-// of returns the seat of a listed server.
-func (t *seats) of(s *Server) int32 { return t.byAddr[endpoint{s.Addr, s.Port}] }
+// of returns a server's seat; false if it has none, being of an older list.
+func (t *seats) of(s *Server) (seat int32, ok bool) {
+	seat, ok = t.byAddr[endpoint{s.Addr, s.Port}]
+	return seat, ok
+}
 
 // enter gives a server that joins the list its seat.
 func (t *seats) enter(s *Server) {

@@ -55,6 +55,7 @@ var laws = []struct {
 	{"quiesced", checkQuiesced},
 	{"overloaded", checkOverloaded},
 	{"changes", checkChanges},
+	{"older lists", checkOlderLists},
 	{"shares", checkShares},
 	{"allocations", checkAllocations},
 }
@@ -208,7 +209,7 @@ func checkChanges(subject Subject) error {
 	b := newBench(subject)
 	var deleted []*sched.Server
 	var open []*sched.Server
-	for step := range 100_000 {
+	for step := range 50_000 {
 		var did string
 		switch n := b.random.IntN(1000); {
 		case n < 10 && len(b.list) < 40:
@@ -251,6 +252,33 @@ func checkChanges(subject Subject) error {
 			s.Active.Add(1)
 			s.Total.Add(1)
 			open = append(open, s)
+		}
+	}
+	return nil
+}
+
+// checkOlderLists picks from a list that is some changes old, as a worker does
+// that took its snapshot before: the pick is of that list or of the present one.
+func checkOlderLists(subject Subject) error {
+	b := newBench(subject)
+	lists := [][]*sched.Server{nil}
+	for step := range 20_000 {
+		switch n := b.random.IntN(20); {
+		case n < 2 && len(b.list) < 10:
+			b.add(new(sched.Server), b.random.Int32N(5))
+		case n < 4 && len(b.list) > 0:
+			b.delete(b.random.IntN(len(b.list)))
+		case n < 6 && len(b.list) > 0:
+			b.list[b.random.IntN(len(b.list))].Overloaded.Store(b.random.IntN(2) == 0)
+		}
+		lists = append(lists, b.list)
+		lists = lists[max(0, len(lists)-20):]
+		older := *b
+		older.list = lists[b.random.IntN(len(lists))]
+		s := older.pick()
+		b.req.Now = older.req.Now
+		if s != nil && !slices.Contains(older.list, s) && !slices.Contains(b.list, s) {
+			return fmt.Errorf("step %d: picked %v, which is neither in the list nor in the present one", step, s.Addr)
 		}
 	}
 	return nil
