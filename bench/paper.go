@@ -1,0 +1,337 @@
+package bench
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"vsnat/bench/lab"
+)
+
+// PaperRate is what each real server is held to: ten times the paper's one.
+const PaperRate = 10 * 71.24
+
+// PaperConfig says how the paper's experiment is done.
+type PaperConfig struct {
+	Program     string  // vsnat itself
+	Sizes       []int   // requests to one server, each a run
+	Requests    int     // requests to the cluster
+	Concurrency int     // clients at a time
+	Rate        float64 // requests/s each server is held to; 0 is no limit
+	Scheduler   string
+	// Step, if not nil, is told what is being done and how far it is. done
+	// falls to 0 when something new begins.
+	Step func(what string, done, of int)
+}
+
+// PaperResult is what it came to.
+type PaperResult struct {
+	Rate    float64           `json:"server_rate"`
+	Direct  []*LoadResult     `json:"direct"`  // one server, one for each of Sizes
+	Cluster *LoadResult       `json:"cluster"` // through the director
+	Shares  []Share           `json:"shares"`
+	Latency DirectorLatency   `json:"latency"`
+	Drops   []DirectorDrops   `json:"drops"`
+	Setup   []string          `json:"setup"` // the commands that set the director up
+	Kernel  string            `json:"kernel"`
+	CPUs    int               `json:"cpus"`
+	Reasons map[string]string `json:"drop_reasons"`
+}
+
+// Share is how many requests of the cluster one server took.
+type Share struct {
+	Server string `json:"server"`
+	Served uint64 `json:"served"`
+}
+
+// DirectorLatency is the director's own report at /v1/latency.
+type DirectorLatency struct {
+	Budget  int64   `json:"budget_ns"`
+	Pickup  Latency `json:"pickup_to_sent"`
+	Receive Latency `json:"receive_to_sent"`
+}
+
+// Latency is one histogram, in nanoseconds.
+type Latency struct {
+	Count   uint64          `json:"count"`
+	Mean    float64         `json:"mean_ns"`
+	P50     int64           `json:"p50_ns"`
+	P90     int64           `json:"p90_ns"`
+	P99     int64           `json:"p99_ns"`
+	P999    int64           `json:"p999_ns"`
+	Max     int64           `json:"max_ns"`
+	Over    float64         `json:"share_over_budget"`
+	Buckets []LatencyBucket `json:"buckets"`
+}
+
+// LatencyBucket counts latencies of at most Upper nanoseconds and more than the
+// bucket before.
+type LatencyBucket struct {
+	Upper int64  `json:"le_ns"`
+	Count uint64 `json:"count"`
+}
+
+// DirectorDrops is one NIC's part of the report at /v1/drops.
+type DirectorDrops struct {
+	Name      string            `json:"name"`
+	Received  uint64            `json:"received"`
+	Forwarded uint64            `json:"forwarded"`
+	Passed    uint64            `json:"passed"`
+	Dropped   map[string]uint64 `json:"dropped"`
+	RingFull  uint64            `json:"ring_full"`
+	Balanced  bool              `json:"balanced"`
+}
+
+const (
+	directorHost = "director"
+	clientHost   = "client"
+	vip          = "192.168.28.167:80"
+)
+
+// Failed returns how many requests failed in all runs.
+func (r *PaperResult) Failed() int {
+	n := r.Cluster.Failed
+	for _, d := range r.Direct {
+		n += d.Failed
+	}
+	return n
+}
+
+// Paper does the paper's experiment: the requests to one real server, through
+// the director's kernel as a plain router; then to the VIP, through vsnat.
+func Paper(ctx context.Context, cfg PaperConfig) (_ *PaperResult, err error) {
+	topology, err := lab.Paper(lab.PaperOptions{Forward: true})
+	if err != nil {
+		return nil, err
+	}
+	cfg.step("raising the cluster", 0, 0)
+	l, err := lab.Start(ctx, lab.Options{Topology: topology, Page: &lab.PageOptions{Rate: cfg.Rate}})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+
+	res := &PaperResult{Rate: cfg.Rate, CPUs: cpus(), Kernel: kernel()}
+	servers := topology.Names(lab.Server)
+	first := net.JoinHostPort(topology.Addr(servers[0]).String(), "80")
+	for _, n := range cfg.Sizes {
+		r, err := cfg.load(ctx, l, "one real server", first, n)
+		if err != nil {
+			return nil, err
+		}
+		res.Direct = append(res.Direct, r)
+	}
+
+	cfg.step("starting the director", 0, 0)
+	stop, err := startDirector(ctx, l, cfg.Program)
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	if err := cfg.setUp(ctx, l, topology, res); err != nil {
+		return nil, err
+	}
+	before, err := served(ctx, l, servers)
+	if err != nil {
+		return nil, err
+	}
+	if res.Cluster, err = cfg.load(ctx, l, "the cluster", vip, cfg.Requests); err != nil {
+		return nil, err
+	}
+	after, err := served(ctx, l, servers)
+	if err != nil {
+		return nil, err
+	}
+	for i, name := range servers {
+		res.Shares = append(res.Shares, Share{topology.Addr(name).String(), after[i] - before[i]})
+	}
+	if err := ask(ctx, l.Socket(), "latency", &res.Latency); err != nil {
+		return nil, err
+	}
+	var drops struct {
+		NICs    []DirectorDrops   `json:"nics"`
+		Reasons map[string]string `json:"reasons"`
+	}
+	if err := ask(ctx, l.Socket(), "drops", &drops); err != nil {
+		return nil, err
+	}
+	res.Drops, res.Reasons = drops.NICs, drops.Reasons
+	return res, nil
+}
+
+func (cfg *PaperConfig) step(what string, done, of int) {
+	if cfg.Step != nil {
+		cfg.Step(what, done, of)
+	}
+}
+
+// setUp gives the director the paper's own commands.
+func (cfg *PaperConfig) setUp(ctx context.Context, l *lab.Lab, t lab.Topology, res *PaperResult) error {
+	commands := [][]string{{"-A", "-t", vip, "-s", cfg.Scheduler}}
+	for _, name := range t.Names(lab.Server) {
+		rip := net.JoinHostPort(t.Addr(name).String(), "80")
+		commands = append(commands, []string{"-a", "-t", vip, "-r", rip, "-m", "-w", "1"})
+	}
+	for _, c := range commands {
+		res.Setup = append(res.Setup, "ipvsadm "+strings.Join(c, " "))
+		cmd := l.Host(directorHost).Command(ctx, cfg.Program, append([]string{"ipvsadm"}, c...)...)
+		cmd.Env = append(os.Environ(), l.Env(directorHost)...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("bench: ipvsadm %s: %w: %s", strings.Join(c, " "), err, out)
+		}
+	}
+	return nil
+}
+
+// startDirector runs vsnat in the director host. stop ends it in good order.
+func startDirector(ctx context.Context, l *lab.Lab, program string) (stop func(), err error) {
+	logPath := l.Dir + "/director.log"
+	logFile, err := os.Create(logPath)
+	if err != nil {
+		return nil, fmt.Errorf("bench: %w", err)
+	}
+	defer logFile.Close()
+	cmd := l.Host(directorHost).Command(context.WithoutCancel(ctx), program, "run")
+	cmd.Env = append(os.Environ(), l.Env(directorHost)...)
+	cmd.Stdout, cmd.Stderr = logFile, logFile
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a ^C is ours to handle
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("bench: start the director: %w", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	stop = func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM) // fails only if it has ended
+		select {
+		case <-ended:
+		case <-time.After(3 * time.Second):
+			_ = cmd.Process.Kill()
+		}
+	}
+	for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		var status json.RawMessage
+		err := ask(ctx, l.Socket(), "status", &status)
+		if err == nil {
+			return stop, nil
+		}
+		select {
+		case err := <-ended:
+			text, _ := os.ReadFile(logPath)
+			return nil, fmt.Errorf("bench: the director ended: %w\n%s", err, text)
+		case <-ctx.Done():
+			stop()
+			return nil, ctx.Err()
+		default:
+		}
+		if time.Now().After(deadline) {
+			stop()
+			return nil, fmt.Errorf("bench: the director does not answer: %w", err)
+		}
+	}
+}
+
+// ask fetches one of the director's reports.
+func ask(ctx context.Context, socket, report string, v any) error {
+	t := &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		},
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://vsnat/v1/"+report, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := (&http.Client{Transport: t}).Do(req)
+	if err != nil {
+		return fmt.Errorf("bench: director's %s: %w", report, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("bench: director's %s: %s", report, resp.Status)
+	}
+	return json.NewDecoder(resp.Body).Decode(v)
+}
+
+func served(ctx context.Context, l *lab.Lab, servers []string) ([]uint64, error) {
+	n := make([]uint64, len(servers))
+	for i, s := range servers {
+		stats, err := l.PageStats(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		n[i] = stats.Served
+	}
+	return n, nil
+}
+
+// load runs the load as a process of the client host, so that it shares
+// neither memory nor garbage collector with anything that is measured.
+func (cfg *PaperConfig) load(ctx context.Context, l *lab.Lab, what, address string, requests int) (*LoadResult, error) {
+	cfg.step(what, 0, requests)
+	cmd := l.Host(clientHost).Command(ctx, cfg.Program, "bench", "load",
+		"--requests", strconv.Itoa(requests), "--concurrency", strconv.Itoa(cfg.Concurrency),
+		"--length", strconv.Itoa(lab.PageSize), address)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, fmt.Errorf("bench: %w", err)
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("bench: start the load: %w", err)
+	}
+	res, readErr := cfg.follow(out, what, requests)
+	if err := cmd.Wait(); err != nil {
+		return nil, fmt.Errorf("bench: load on %s: %w: %s", address, errors.Join(ctx.Err(), err), stderr.String())
+	}
+	return res, readErr
+}
+
+// follow reads what [Load.Report] writes.
+func (cfg *PaperConfig) follow(r io.Reader, what string, requests int) (*LoadResult, error) {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		if n, err := strconv.Atoi(lines.Text()); err == nil {
+			cfg.step(what, n, requests)
+			continue
+		}
+		res := new(LoadResult)
+		if err := json.Unmarshal(lines.Bytes(), res); err != nil {
+			return nil, fmt.Errorf("bench: the load's result: %w", err)
+		}
+		return res, nil
+	}
+	return nil, errors.New("bench: the load ended without a result")
+}
+
+// Report runs the load and writes to w, line by line, how many requests are
+// done, and at last the result as JSON.
+func (l *Load) Report(ctx context.Context, w io.Writer) error {
+	done := make(chan *LoadResult, 1)
+	go func() { done <- l.Run(ctx) }()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case res := <-done:
+			return json.NewEncoder(w).Encode(res)
+		case <-tick.C:
+			if _, err := fmt.Fprintln(w, l.Progress.Load()); err != nil {
+				return err
+			}
+		}
+	}
+}

@@ -1,0 +1,74 @@
+package bench
+
+import (
+	"flag"
+	"os"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+var update = flag.Bool("update", false, "write the golden text anew")
+
+func sample() *PaperResult {
+	direct := &LoadResult{Complete: 10000, Seconds: 14.04, Bytes: 43_000_000, Concurrency: 16, Errors: map[string]int{}}
+	cluster := &LoadResult{
+		Complete: 9998, Failed: 2, Seconds: 3.6, Bytes: 42_990_000, Concurrency: 16,
+		Errors: map[string]int{"dial: connection refused": 2},
+	}
+	for p := range 101 {
+		direct.Percentiles[p] = int64(p) * 300_000
+		cluster.Percentiles[p] = int64(p) * 80_000
+	}
+	return &PaperResult{
+		Rate: PaperRate, Direct: []*LoadResult{direct}, Cluster: cluster, Kernel: "6.18.0", CPUs: 2,
+		Setup:  []string{"ipvsadm -A -t 192.168.28.167:80 -s rr"},
+		Shares: []Share{{"10.0.100.11", 2500}, {"10.0.100.12", 2500}, {"10.0.100.13", 2499}, {"10.0.100.15", 2499}},
+		Latency: DirectorLatency{
+			Budget: 100_000,
+			Pickup: Latency{Count: 100000, Mean: 12345, P50: 9_800, P90: 30_000, P99: 99_000, P999: 450_000, Max: 2_000_000, Over: 0.0098},
+			Receive: Latency{
+				Count: 100000, Mean: 22345, P50: 19_800, P90: 60_000, P99: 199_000, P999: 950_000, Max: 12_000_000, Over: 0.031,
+				Buckets: []LatencyBucket{{4000, 10}, {19_900, 60000}, {60_000, 36890}, {199_000, 3000}, {12_000_000, 100}},
+			},
+		},
+		Drops: []DirectorDrops{
+			{Name: "director-0", Received: 60000, Forwarded: 59990, Passed: 9, Dropped: map[string]uint64{"table-full": 1}, Balanced: true},
+		},
+		Reasons: map[string]string{"table-full": "no room for one more connection"},
+	}
+}
+
+func TestReport(t *testing.T) {
+	var b strings.Builder
+	sample().WriteReport(&b)
+	const golden = "testdata/report.txt"
+	if *update {
+		if err := os.WriteFile(golden, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.String() != string(want) {
+		t.Errorf("the report differs from %s (run with -update to accept):\n%s", golden, b.String())
+	}
+	for line := range strings.Lines(b.String()) {
+		if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 100 {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+}
+
+func TestCapacityOfThePaper(t *testing.T) {
+	bandwidth, servers := Capacity(PaperPacketTime)
+	if bandwidth != 15e6 || servers != 50 {
+		t.Errorf("%v bytes/s, %d servers; want 15 MB/s and 50", bandwidth, servers)
+	}
+	// The paper's own 14.3 MB/s gives its 48 servers, less a rest.
+	if n := PaperBandwidth / PaperServerRate; int(n+0.5) != PaperServers {
+		t.Errorf("%v servers, the paper has %d", n, PaperServers)
+	}
+}
