@@ -287,7 +287,7 @@ func (a *app) listDaemons() error {
 			fmt.Fprintf(a.out, ", maxlen=%d", d.MaxLen)
 		}
 		if d.Group.IsValid() {
-			fmt.Fprintf(a.out, ", group=%s", d.Group)
+			fmt.Fprintf(a.out, ", group=%s", addressText(d.Group))
 		}
 		if d.Port != 0 {
 			fmt.Fprintf(a.out, ", port=%d", d.Port)

@@ -120,13 +120,22 @@ func parseServices(text string) *services {
 	return s
 }
 
+// addressText returns an address as inet_ntop writes it: unlike Go it shows the
+// last 32 bits of an IPv4-compatible IPv6 address dotted.
+func addressText(a netip.Addr) string {
+	if b := a.As16(); a.Is6() && word(a, 0) == 0 && word(a, 1) == 0 && word(a, 2) == 0 && (b[12] != 0 || b[13] != 0) {
+		return "::" + netip.AddrFrom4([4]byte(b[12:])).String()
+	}
+	return a.String()
+}
+
 // maxName is how much of an address with its port ipvsadm keeps, in bytes.
 const maxName = 59
 
 // endpointName returns an address and port as listings show it. A protocol
 // whose ports have no names shows their numbers.
 func (a *app) endpointName(addr netip.Addr, port uint16, p control.Protocol, f format) string {
-	host, service := addr.String(), strconv.Itoa(int(port))
+	host, service := addressText(addr), strconv.Itoa(int(port))
 	if f&formatNumeric == 0 {
 		if name, ok := a.names.hostName(addr); ok {
 			host = name

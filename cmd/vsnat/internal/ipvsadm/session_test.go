@@ -1,0 +1,332 @@
+package ipvsadm
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"vsnat/cmd/vsnat/internal/control"
+)
+
+// kernel is a director that keeps a table as the kernel's IPVS does
+// (net/netfilter/ipvs/ip_vs_ctl.c) and forwards nothing.
+type kernel struct {
+	services []control.ServiceEntry
+	conns    []control.Connection
+	timeouts control.Timeouts
+	daemons  []control.Daemon
+}
+
+func newKernel() *kernel {
+	return &kernel{timeouts: control.Timeouts{TCP: 900, TCPFin: 120, UDP: 300}}
+}
+
+func (k *kernel) find(id control.ServiceID) *control.ServiceEntry {
+	for i := range k.services {
+		if k.services[i].ServiceID == id {
+			return &k.services[i]
+		}
+	}
+	return nil
+}
+
+func (k *kernel) Apply(c *control.Command) error {
+	var svc *control.ServiceEntry
+	if c.Service != nil {
+		svc = k.find(c.Service.ServiceID)
+	}
+	switch c.Op {
+	case control.AddService:
+		if svc != nil {
+			return syscall.EEXIST
+		}
+		if err := checkService(c.Service); err != nil {
+			return err
+		}
+		k.services = append(k.services, control.ServiceEntry{Service: *c.Service})
+		return nil
+	case control.Flush:
+		k.services = nil
+		return nil
+	case control.SetTimeouts:
+		for _, t := range []struct{ to, from *uint32 }{
+			{&k.timeouts.TCP, &c.Timeouts.TCP}, {&k.timeouts.TCPFin, &c.Timeouts.TCPFin}, {&k.timeouts.UDP, &c.Timeouts.UDP},
+		} {
+			if *t.from != 0 {
+				*t.to = *t.from
+			}
+		}
+		return nil
+	case control.StartDaemon, control.StopDaemon:
+		return k.daemon(c.Op, *c.Daemon)
+	case control.Zero:
+		if c.Service == nil {
+			return nil
+		}
+	}
+	if svc == nil {
+		return syscall.ESRCH
+	}
+	switch c.Op {
+	case control.EditService:
+		if err := checkService(c.Service); err != nil {
+			return err
+		}
+		svc.Service = *c.Service
+	case control.DeleteService:
+		k.services = slices.DeleteFunc(k.services, func(e control.ServiceEntry) bool { return e.ServiceID == c.Service.ServiceID })
+	case control.AddServer, control.EditServer, control.DeleteServer:
+		return applyServer(svc, c.Op, *c.Server)
+	}
+	return nil
+}
+
+func checkService(s *control.Service) error {
+	known := strings.Fields("none rr wrr lc wlc lblc lblcr dh sh sed nq fo ovf mh")
+	if !slices.Contains(known, s.Scheduler) || s.PE != "" && s.PE != "sip" {
+		return syscall.ENOENT
+	}
+	if s.Family == control.IPv6 && (s.Netmask < 1 || s.Netmask > 128) {
+		return syscall.EINVAL
+	}
+	return nil
+}
+
+func applyServer(svc *control.ServiceEntry, op control.Op, s control.RealServer) error {
+	at := slices.IndexFunc(svc.Servers, func(e control.ServerEntry) bool { return e.Address == s.Address && e.Port == s.Port })
+	if op == control.DeleteServer {
+		if at < 0 {
+			return syscall.ENOENT
+		}
+		svc.Servers = slices.Delete(svc.Servers, at, at+1)
+		return nil
+	}
+	if s.Weight < 0 || s.LThreshold > s.UThreshold {
+		return syscall.ERANGE
+	}
+	if op == control.EditServer {
+		if at < 0 {
+			return syscall.ENOENT
+		}
+		svc.Servers[at].RealServer = s
+		return nil
+	}
+	if at >= 0 {
+		return syscall.EEXIST
+	}
+	if a := s.Address; a.IsMulticast() || a.IsUnspecified() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) || a.Is6() && a.IsLinkLocalUnicast() {
+		return syscall.EINVAL
+	}
+	svc.Servers = slices.Insert(svc.Servers, 0, control.ServerEntry{RealServer: s})
+	return nil
+}
+
+func (k *kernel) daemon(op control.Op, d control.Daemon) error {
+	at := slices.IndexFunc(k.daemons, func(o control.Daemon) bool { return o.Role == d.Role })
+	if op == control.StopDaemon {
+		if at < 0 {
+			return syscall.ESRCH
+		}
+		k.daemons = slices.Delete(k.daemons, at, at+1)
+		return nil
+	}
+	if d.Interface != "dummy0" {
+		return syscall.ENODEV
+	}
+	if at >= 0 {
+		return syscall.EEXIST
+	}
+	if d.MaxLen == 0 {
+		d.MaxLen = 1472
+	}
+	if d.Role == control.Backup {
+		d.MaxLen = max(d.MaxLen, 1024)
+	}
+	if !d.Group.IsValid() {
+		d.Group = netip.MustParseAddr("224.0.0.81")
+	}
+	if d.Port == 0 {
+		d.Port = 8848
+	}
+	if d.TTL == 0 {
+		d.TTL = 1
+	}
+	k.daemons = append(k.daemons, d)
+	return nil
+}
+
+func (k *kernel) Services() []control.ServiceEntry { return k.services }
+
+func (k *kernel) Service(id control.ServiceID) (control.ServiceEntry, error) {
+	if e := k.find(id); e != nil {
+		return *e, nil
+	}
+	return control.ServiceEntry{}, syscall.ESRCH
+}
+
+func (k *kernel) Connections(cursor uint64, buf []control.Connection) (int, uint64) {
+	n := copy(buf, k.conns[cursor:])
+	if next := cursor + uint64(n); next < uint64(len(k.conns)) {
+		return n, next
+	}
+	return n, 0
+}
+
+func (k *kernel) Timeouts() control.Timeouts { return k.timeouts }
+func (k *kernel) Daemons() []control.Daemon  { return k.daemons }
+
+func (k *kernel) Info() control.Info {
+	return control.Info{Version: "test", IPVSVersion: "1.2.1", TableSize: 4096, PID: os.Getpid()}
+}
+
+func (k *kernel) Report(control.Report) (any, error) { return nil, syscall.EOPNOTSUPP }
+
+// serve lets d answer on a socket and returns a client of it.
+func serve(t testing.TB, d control.Director) *control.Client {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := control.Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := control.NewServer(d, nil)
+	done := make(chan error)
+	go func() { done <- srv.Serve(l) }()
+	client := control.NewClient(path)
+	t.Cleanup(func() {
+		client.Close()
+		if err := srv.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return client
+}
+
+// testNames are the names that the recording machine knew.
+type testNames struct{ *services }
+
+var hosts = []struct{ addr, name string }{
+	{"127.0.0.1", "localhost"},
+	{"10.3.0.1", "www.example.com"},
+	{"10.3.0.1", "www"},
+	{"10.3.0.2", "averyverylongname.example.com"},
+	{"10.3.0.3", "short"},
+	{"fd00::78", "six.example.com"},
+	{"fd00::79", "v6name"},
+}
+
+const servicesFile = `
+domain		53/tcp				# Domain Name Server
+domain		53/udp
+http		80/tcp		www		# WorldWideWeb HTTP
+https		443/tcp				# http protocol over TLS/SSL
+https		443/udp
+sip		5060/tcp
+sip		5060/udp
+http-alt	8080/tcp	webcache	# WWW caching service
+http-alt	8080/udp
+tproxy		8081/tcp
+`
+
+func newTestNames() testNames { return testNames{parseServices(servicesFile)} }
+
+func (testNames) hostAddr(host string) (netip.Addr, bool) {
+	for _, h := range hosts {
+		if a := netip.MustParseAddr(h.addr); h.name == host && a.Is4() {
+			return a, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+func (testNames) hostName(a netip.Addr) (string, bool) {
+	for _, h := range hosts {
+		if netip.MustParseAddr(h.addr) == a {
+			return h.name, true
+		}
+	}
+	return "", false
+}
+
+func (n testNames) port(name string, p control.Protocol) (uint16, bool) {
+	port, ok := n.ports[portKey{name, p}]
+	return port, ok
+}
+
+func (n testNames) portName(port uint16, p control.Protocol) (string, bool) {
+	name, ok := n.names[nameKey{port, p}]
+	return name, ok
+}
+
+// words splits a recorded command as a shell does that knows single quotes.
+func words(line string) []string {
+	var out []string
+	for i, part := range strings.Split(line, "'") {
+		switch {
+		case i%2 == 1:
+			out = append(out, part)
+		default:
+			out = append(out, strings.Fields(part)...)
+		}
+	}
+	return out
+}
+
+// marked puts a mark before every line.
+func marked(mark, text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		b.WriteString(mark + line)
+	}
+	return b.String()
+}
+
+// TestSession replays what the real tool printed over the real kernel.
+func TestSession(t *testing.T) {
+	record, err := os.ReadFile("testdata/session.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := serve(t, newKernel())
+	var stdin, want strings.Builder
+	var command string
+	commands := 0
+	for i, line := range strings.Split(string(record), "\n") {
+		mark, rest := line, ""
+		if line != "" {
+			mark, rest = line[:1], line[1:]
+		}
+		switch mark {
+		case "<":
+			stdin.WriteString(strings.TrimPrefix(rest, " ") + "\n")
+		case "$":
+			command = rest
+			want.Reset()
+		case "|", "!":
+			want.WriteString(line + "\n")
+		case "=":
+			commands++
+			args := words(command)
+			var stdout, stderr bytes.Buffer
+			code := run(args[0], args[1:], strings.NewReader(stdin.String()), &stdout, &stderr, client, newTestNames())
+			got := marked("|", stdout.String()) + marked("!", stderr.String())
+			if got != want.String() || fmt.Sprintf(" %d", code) != rest {
+				t.Errorf("line %d:%s\ngot code %d\n%swant%s\n%s", i+1, command, code, got, rest, want.String())
+			}
+			stdin.Reset()
+		}
+	}
+	if commands < 300 {
+		t.Fatalf("only %d commands in the record", commands)
+	}
+}
