@@ -17,7 +17,8 @@ func (r *PaperResult) WriteReport(w io.Writer) {
 	if r.Rate > 0 {
 		limit = fmt.Sprintf("each held to %.0f requests/s, ten times the paper's", r.Rate)
 	}
-	p.line("Real servers %s; %d clients at a time; Linux %s, %d CPUs", limit, r.Cluster.Concurrency, r.Kernel, r.CPUs)
+	p.line("Real servers %s", limit)
+	p.line("%d clients at a time; Linux %s, %d CPUs", r.Cluster.Concurrency, r.Kernel, r.CPUs)
 	for _, s := range r.Setup {
 		p.line("  # %s", s)
 	}
@@ -172,7 +173,7 @@ func (r *PaperResult) capacity(p *printer) {
 		bandwidth, servers := Capacity(float64(row.time) / 1e9)
 		p.line("  %-30s %9.1f µs %9.1f MB/s %10d", row.name+", pickup to sent", us(row.time), bandwidth/1e6, servers)
 	}
-	p.line("  %d bytes in %.0f µs are %.1f MB/s, which is %.1f MiB/s: the paper's figure is in units of 2^20 bytes.",
+	p.line("  %d bytes in %.0f µs are %.1f MB/s, which is %.1f MiB/s: the paper counts in units of 2^20 bytes.",
 		PaperPacket, PaperPacketTime*1e6, own/1e6, own/(1<<20))
 	p.line("  The model takes a director that does one packet after the other, each in the time given here.")
 	p.line("  Ours does up to 64 together, and segments of up to 64 kB as one, so it is a lower bound for it.")
@@ -189,7 +190,7 @@ func (r *PaperResult) ledger(p *printer) {
 		if !n.Balanced {
 			balance = "DOES NOT BALANCE"
 		}
-		p.line("  %-12s received %d, forwarded %d, left to the host %d, dropped %d, lost in the ring %d: %s",
+		p.line("  %-12s received %d, forwarded %d, passed %d, dropped %d, ring full %d: %s",
 			n.Name, n.Received, n.Forwarded, n.Passed, dropped, n.RingFull, balance)
 		for _, why := range slices.Sorted(maps.Keys(n.Dropped)) {
 			p.line("    %d %s: %s", n.Dropped[why], why, r.Reasons[why])

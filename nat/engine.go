@@ -43,6 +43,7 @@ type Engine struct {
 	total  tally
 
 	timeouts atomic.Pointer[state.Timeouts]
+	expired  int // shard that Expire goes on with
 
 	mu       sync.Mutex // guards what control changes, as all below
 	services []*service // newest first
@@ -79,20 +80,26 @@ func (e *Engine) Table() *conntrack.Table { return e.table }
 // Total returns the counters over all services.
 func (e *Engine) Total() Counters { return e.total.read() }
 
-// Expire ends connections whose timer has run out, at most limit of them, and
-// returns how many. now is in nanoseconds on the engine's clock.
+// Expire ends connections whose timer has run out, handling at most about
+// limit timers, and returns how many it handled; less than limit means that
+// nothing is left to do. It goes on where the last call stopped, so that no
+// shard waits for ever. One goroutine at a time calls it. now is in nanoseconds
+// on the engine's clock.
 func (e *Engine) Expire(now int64, limit int) int {
 	snap := e.snap.Load()
-	n := 0
 	shards := e.table.Shards()
-	for i := range shards {
-		s := &shards[i]
+	n := 0
+	for range shards {
 		if n >= limit {
 			break
 		}
+		s := &shards[e.expired]
 		s.Lock()
-		n += s.Advance(now, func(c *conntrack.Conn) { e.end(snap, s, c) }, limit-n)
+		did := s.Advance(now, func(c *conntrack.Conn) { e.end(snap, s, c) }, limit-n)
 		s.Unlock()
+		if n += did; n < limit {
+			e.expired = (e.expired + 1) % len(shards)
+		}
 	}
 	return n
 }

@@ -128,7 +128,7 @@ func (l *Lab) startPages(ctx context.Context, o PageOptions) error {
 		if o.Rate != 0 {
 			what += fmt.Sprintf(" %g/s", o.Rate)
 		}
-		p, err := l.start(what, name, []*os.File{file}, "/proc/self/exe", "lab", "page",
+		p, err := l.start(what, name, []*os.File{file}, Self, "lab", "page",
 			"-server", l.topology.Addr(name).String(), "-rate", strconv.FormatFloat(o.Rate, 'g', -1, 64))
 		// The server has its own copy of the socket.
 		if err := errors.Join(err, file.Close(), ln.Close()); err != nil {
@@ -170,7 +170,7 @@ func (l *Lab) PageStats(ctx context.Context, host string) (PageStats, error) {
 
 // startDirector starts the director's program and waits for its control socket.
 func (l *Lab) startDirector(ctx context.Context, host string, argv []string) error {
-	what := filepath.Base(argv[0])
+	what := filepath.Base(programName(argv))
 	if len(argv) > 1 {
 		what += " " + argv[1]
 	}

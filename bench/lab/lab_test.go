@@ -24,7 +24,7 @@ func fakeDirector() int {
 }
 
 // director is the command line of the fake director.
-var director = []string{"/proc/self/exe", "lab-test-director"}
+var director = []string{Self, "lab-test-director"}
 
 func startLab(t *testing.T, o Options) *Lab {
 	t.Helper()

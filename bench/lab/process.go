@@ -11,6 +11,26 @@ import (
 	"time"
 )
 
+// Self, as the first word of a command line in [Options], is this same program,
+// even if its file has been replaced since it was started.
+const Self = "/proc/self/exe"
+
+// command returns a command of the lab for a host, with the lab's environment.
+func (l *Lab) command(ctx context.Context, host string, argv []string) *Cmd {
+	cmd := l.Host(host).Command(ctx, argv[0], argv[1:]...)
+	cmd.Args[0] = programName(argv)
+	cmd.Env = append(os.Environ(), l.Env(host)...)
+	return cmd
+}
+
+// programName returns what a command line calls its program.
+func programName(argv []string) string {
+	if argv[0] == Self {
+		return filepath.Base(os.Args[0])
+	}
+	return argv[0]
+}
+
 // Process is a program that runs in a host for as long as the lab does.
 type Process struct {
 	What    string   // what it is, in a few words
@@ -39,8 +59,7 @@ func (l *Lab) start(what, host string, files []*os.File, argv ...string) (*Proce
 		return fail(err)
 	}
 	// The lab's life, not the caller's context, decides how long it runs.
-	p.cmd = l.Host(host).Command(context.Background(), argv[0], argv[1:]...)
-	p.cmd.Env = append(os.Environ(), l.Env(host)...)
+	p.cmd = l.command(context.Background(), host, argv)
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	p.cmd.ExtraFiles = files
 	// Its own group, so that a ^C for this process is not one for it.
@@ -99,11 +118,10 @@ func (p *Process) logTail() string {
 
 // run runs a command in a host to its end.
 func (l *Lab) run(ctx context.Context, host string, argv []string) error {
-	cmd := l.Host(host).Command(ctx, argv[0], argv[1:]...)
-	cmd.Env = append(os.Environ(), l.Env(host)...)
+	cmd := l.command(ctx, host, argv)
 	out, err := cmd.CombinedOutput()
 	if _, ended := err.(*exec.ExitError); ended {
-		return fmt.Errorf("lab: host %s: %s: %w\n%s", host, strings.Join(argv, " "), err, strings.TrimSpace(string(out)))
+		return fmt.Errorf("lab: host %s: %s: %w\n%s", host, strings.Join(cmd.Args, " "), err, strings.TrimSpace(string(out)))
 	}
 	if err != nil {
 		return fmt.Errorf("lab: host %s: cannot start %s: %w", host, argv[0], err)

@@ -33,55 +33,73 @@ func (r Role) String() string {
 	return fmt.Sprintf("role %d", uint8(r))
 }
 
+// MarshalText returns the role's name, for JSON.
+func (r Role) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText takes a role's name.
+func (r *Role) UnmarshalText(text []byte) error {
+	for _, role := range []Role{Client, Director, Server, Switch} {
+		if role.String() == string(text) {
+			*r = role
+			return nil
+		}
+	}
+	return fmt.Errorf("lab: %q is no role: want client, director, server or switch", text)
+}
+
 // Topology is a cluster as it shall be built. It is plain data: append to the
 // lists to change it.
 type Topology struct {
-	Name      string // the cluster's; MAC addresses depend on it
-	MTU       int    // bytes of IP packet, of every link that has none of its own; 0 is 1500
-	Hosts     []HostSpec
-	Links     []Link
-	Addresses []Address
-	Routes    []Route
-	Sysctls   []Sysctl
+	Name      string     `json:"name"`          // the cluster's; MAC addresses depend on it
+	MTU       int        `json:"mtu,omitempty"` // bytes of IP packet, of every link that has none of its own; 0 is 1500
+	Hosts     []HostSpec `json:"hosts"`
+	Links     []Link     `json:"links"`
+	Addresses []Address  `json:"addresses"`
+	Routes    []Route    `json:"routes"`
+	Sysctls   []Sysctl   `json:"sysctls"`
 }
 
 // HostSpec is one host: a network namespace.
 type HostSpec struct {
-	Name string
-	Role Role
+	Name string `json:"name"`
+	Role Role   `json:"role"`
 }
 
 // End is one end of a link: a NIC of a host.
 type End struct {
-	Host, NIC string
+	Host string `json:"host"`
+	NIC  string `json:"nic"`
 }
 
 // Link is a cable between two hosts: a veth pair.
 type Link struct {
-	A, B End
-	MTU  int // bytes of IP packet; 0 is the topology's
+	A   End `json:"a"`
+	B   End `json:"b"`
+	MTU int `json:"mtu,omitempty"` // bytes of IP packet; 0 is the topology's
 }
 
 // Address is an address with its prefix on a NIC, or on "lo".
 type Address struct {
 	End
-	Prefix netip.Prefix
-	VIP    bool // clients know the cluster by it
+	Prefix netip.Prefix `json:"prefix"`
+	VIP    bool         `json:"vip,omitempty"` // clients know the cluster by it
 }
 
 // Route is a route of one host. Via may be invalid for a route without a
 // gateway, NIC empty when the gateway tells it.
 type Route struct {
-	Host string
-	To   netip.Prefix // 0.0.0.0/0 or ::/0 is the default route
-	Via  netip.Addr
-	NIC  string
+	Host string       `json:"host"`
+	To   netip.Prefix `json:"to"` // 0.0.0.0/0 or ::/0 is the default route
+	Via  netip.Addr   `json:"via"`
+	NIC  string       `json:"nic,omitempty"`
 }
 
 // Sysctl is a kernel setting of one host. Key is the path below /proc/sys, such
 // as "net/ipv4/ip_forward".
 type Sysctl struct {
-	Host, Key, Value string
+	Host  string `json:"host"`
+	Key   string `json:"key"`
+	Value string `json:"value"`
 }
 
 // maxNIC is the longest name of an interface, IFNAMSIZ less the zero byte.

@@ -1,7 +1,9 @@
 package lab
 
 import (
+	"encoding/json"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -110,6 +112,24 @@ func TestValidateNamesWhatIsWrong(t *testing.T) {
 				t.Errorf("error %v, want %q", err, tt.want)
 			}
 		})
+	}
+}
+
+func TestTopologyGoesThroughJSON(t *testing.T) {
+	want := paper(t, PaperOptions{IPv6: true, MTU: 9000})
+	b, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got Topology
+	if err := json.Unmarshal(b, &got); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if err := json.Unmarshal([]byte(`{"hosts":[{"name":"x","role":"router"}]}`), &got); err == nil {
+		t.Error("the role router was taken")
 	}
 }
 

@@ -116,6 +116,9 @@ func (d *daemon) start(ctx context.Context) (err error) {
 		return err
 	}
 	d.engine.SetRoutes(d.routes.Routes())
+	for _, what := range d.routes.Ignored() {
+		d.log.Warn("policy routing that is not followed", zap.String("rule", what))
+	}
 	if d.cfg.Guard != GuardOff {
 		if d.guard, err = guard.Open(guard.Options{Force: d.cfg.Guard}); err != nil {
 			return err
