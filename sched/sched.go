@@ -81,7 +81,7 @@ type Scheduler interface {
 	Changed(op Op, s *Server, at int, list []*Server)
 	// Pick returns a server of list, or nil when none can take the request. For
 	// a caller that works on a snapshot, list may be an older one than that of
-	// the last Changed; the server may then be of either list. Pick
+	// the last Changed; the server may then be of either list, and deleted. Pick
 	// keeps no reference to req: callers use one again and again, for a new one
 	// would be allocated at each call of an interface.
 	Pick(list []*Server, req *Request) *Server

@@ -209,7 +209,7 @@ func checkChanges(subject Subject) error {
 	b := newBench(subject)
 	var deleted []*sched.Server
 	var open []*sched.Server
-	for step := range 50_000 {
+	for step := range 30_000 {
 		var did string
 		switch n := b.random.IntN(1000); {
 		case n < 10 && len(b.list) < 40:
@@ -262,7 +262,7 @@ func checkChanges(subject Subject) error {
 func checkOlderLists(subject Subject) error {
 	b := newBench(subject)
 	lists := [][]*sched.Server{nil}
-	for step := range 20_000 {
+	for step := range 4_000 {
 		switch n := b.random.IntN(20); {
 		case n < 2 && len(b.list) < 10:
 			b.add(new(sched.Server), b.random.Int32N(5))

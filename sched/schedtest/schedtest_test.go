@@ -64,7 +64,7 @@ func TestLawsCatch(t *testing.T) {
 		}},
 		{"changes", func(b *broken, _ []*sched.Server) *sched.Server { return first(b.old, (*sched.Server).Usable) }},
 		{"changes", func(b *broken, list []*sched.Server) *sched.Server {
-			if b.n%5_000 == 0 {
+			if b.n%3_000 == 0 {
 				return nil
 			}
 			return lawful(b, list)
