@@ -238,6 +238,15 @@ func answer6(proto uint8, dst [16]byte, l4 []byte) IPv6 {
 	return b
 }
 
+// fragment6 is like answer6, but with a fragment header; word is its offset in
+// bytes plus 1 if more fragments follow.
+func fragment6(proto uint8, word byte, l4 []byte) IPv6 {
+	b := answer6(proto, [16]byte{0x20, 0x01, 0x0d, 0xb8, 15: 2}, l4)
+	b[ip6NextHeader] = extFragment
+	copy(b[IPv6Len:], []byte{proto, 0, 0, word, 1, 2, 3, 4})
+	return b
+}
+
 func TestBuildICMPv6Error(t *testing.T) {
 	host := [16]byte{0x20, 0x01, 0x0d, 0xb8, 15: 2}
 	group := [16]byte{0: 0xff, 15: 2}
@@ -256,6 +265,8 @@ func TestBuildICMPv6Error(t *testing.T) {
 		{"about an echo", 1, 4, answer6(ProtoICMPv6, host, []byte{128, 0, 0, 0, 0, 0, 0, 0}), 1500, 48 + 56},
 		{"about an error", 1, 4, answer6(ProtoICMPv6, host, []byte{1, 0, 0, 0, 0, 0, 0, 0}), 1500, 0},
 		{"about ICMPv6 without a type", 1, 4, answer6(ProtoICMPv6, host, nil), 1500, 0},
+		{"about a later fragment of ICMPv6", 1, 4, fragment6(ProtoICMPv6, 8, []byte{1, 0, 0, 0, 0, 0, 0, 0}), 1500, 48 + 56},
+		{"about a first fragment of an error", 1, 4, fragment6(ProtoICMPv6, 1, []byte{1, 0, 0, 0, 0, 0, 0, 0}), 1500, 0},
 		{"about multicast", 1, 4, answer6(ProtoUDP, group, nil), 1500, 0},
 		{"about multicast, too big", 2, 0, answer6(ProtoUDP, group, nil), 1500, 48 + 48},
 	} {
@@ -323,10 +334,15 @@ func TestBuildTCPReset6(t *testing.T) {
 		"UDP":       answer6(ProtoUDP, host, seg),
 		"short":     answer6(ProtoTCP, host, seg[:19]),
 		"multicast": answer6(ProtoTCP, [16]byte{0: 0xff}, seg),
+		"first":     fragment6(ProtoTCP, 1, seg),
+		"later":     fragment6(ProtoTCP, 8, seg),
 	} {
 		if n := BuildTCPReset6(make([]byte, 100), bad); n != 0 {
 			t.Errorf("%s: answered with %d bytes", name, n)
 		}
+	}
+	if n := BuildTCPReset6(make([]byte, 100), fragment6(ProtoTCP, 0, seg)); n != 60 {
+		t.Errorf("atomic fragment: %d bytes", n)
 	}
 	if n := BuildTCPReset6(make([]byte, 59), answer6(ProtoTCP, host, seg)); n != 0 {
 		t.Errorf("59 bytes of room: %d", n)

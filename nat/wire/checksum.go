@@ -47,8 +47,7 @@ func Sum(b []byte, initial uint64) uint64 {
 		rest = uint64(b[0])
 	}
 	sum, carry = bits.Add64(sum, tail+rest, carry)
-	sum, carry = bits.Add64(sum, 0, carry)
-	sum += carry // cannot overflow: a carry leaves sum 0
+	sum += carry // cannot overflow: after a carry, sum is less than 2^33
 	return initial + uint64(bits.ReverseBytes16(Fold(sum)))
 }
 
