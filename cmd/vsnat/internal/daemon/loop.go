@@ -53,8 +53,7 @@ type loop struct {
 // run is the loop. It keeps an OS thread to itself until it is stopped or the
 // device is gone.
 func (l *loop) run() {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
+	runtime.LockOSThread() // for good: the thread, with its priority, ends with the loop
 	// Like the kernel's own packet work, ours goes before what runs on the
 	// same cores. Without the right to it (CAP_SYS_NICE) it does without.
 	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), -20)
