@@ -13,11 +13,20 @@ import (
 // on every architecture.
 type Errno syscall.Errno
 
+// errnoName returns an errno's name in the kernel, "" for what is no errno.
+// x/sys knows the one of EOPNOTSUPP's two names that the kernel does not use.
+func errnoName(n syscall.Errno) string {
+	if n == syscall.EOPNOTSUPP {
+		return "EOPNOTSUPP"
+	}
+	return unix.ErrnoName(n)
+}
+
 // errnos maps names to numbers. Linux numbers errnos from 1 to 133.
 var errnos = sync.OnceValue(func() map[string]Errno {
 	m := make(map[string]Errno)
 	for n := syscall.Errno(1); n <= 133; n++ {
-		if name := unix.ErrnoName(n); name != "" {
+		if name := errnoName(n); name != "" {
 			m[name] = Errno(n)
 		}
 	}
@@ -26,7 +35,7 @@ var errnos = sync.OnceValue(func() map[string]Errno {
 
 // MarshalText writes the name.
 func (e Errno) MarshalText() ([]byte, error) {
-	name := unix.ErrnoName(syscall.Errno(e))
+	name := errnoName(syscall.Errno(e))
 	if name == "" {
 		return nil, fmt.Errorf("control: errno %d has no name", int(e))
 	}
@@ -74,7 +83,7 @@ func (e *Error) Unwrap() error {
 // director failed rather than judged.
 func refusal(err error) *Error {
 	errno := syscall.EIO
-	if n := syscall.Errno(0); errors.As(err, &n) && unix.ErrnoName(n) != "" {
+	if n := syscall.Errno(0); errors.As(err, &n) && errnoName(n) != "" {
 		errno = n
 	}
 	return &Error{Errno: Errno(errno), Message: err.Error()}

@@ -1,0 +1,106 @@
+package control
+
+import (
+	"context"
+	"net/netip"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// recorder is a director that remembers commands, refuses those of the address
+// 10.0.0.9 with ESRCH and has a table of conns connections.
+type recorder struct {
+	conns int
+
+	mu   sync.Mutex
+	cmds []Command
+}
+
+func (r *recorder) Apply(c *Command) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c.Service != nil && c.Service.Address == netip.MustParseAddr("10.0.0.9") {
+		return syscall.ESRCH
+	}
+	r.cmds = append(r.cmds, *c)
+	return nil
+}
+
+func (r *recorder) done() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.cmds)
+}
+
+func (r *recorder) entry() ServiceEntry {
+	return ServiceEntry{
+		Service: Service{ServiceID: mustID("tcp:10.0.0.1:80"), Scheduler: "rr", Netmask: FullMask},
+		Servers: []ServerEntry{{RealServer: RealServer{Address: netip.MustParseAddr("10.2.0.1"), Port: 80, Method: Masq, Weight: 1}, Active: 3}},
+	}
+}
+
+func (r *recorder) Services() []ServiceEntry { return []ServiceEntry{r.entry()} }
+
+func (r *recorder) Service(id ServiceID) (ServiceEntry, error) {
+	if e := r.entry(); e.ServiceID == id {
+		return e, nil
+	}
+	return ServiceEntry{}, syscall.ESRCH
+}
+
+func (r *recorder) Connections(cursor uint64, buf []Connection) (int, uint64) {
+	n := 0
+	for n < len(buf) && int(cursor) < r.conns {
+		buf[n] = Connection{Protocol: TCP, Client: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(cursor >> 8), byte(cursor)}), 4000), State: "ESTABLISHED", Expires: 900}
+		n++
+		cursor++
+	}
+	if int(cursor) >= r.conns {
+		return n, 0
+	}
+	return n, cursor
+}
+
+func (r *recorder) Timeouts() Timeouts { return Timeouts{TCP: 900, TCPFin: 120, UDP: 300} }
+func (r *recorder) Daemons() []Daemon  { return []Daemon{{Role: Master, Interface: "eth0"}} }
+func (r *recorder) Info() Info         { return Info{Version: "test", IPVSVersion: "1.2.1", TableSize: 4096} }
+
+func (r *recorder) Report(name Report) (any, error) {
+	if name == LatencyReport {
+		return nil, syscall.EOPNOTSUPP
+	}
+	return map[string]string{"report": string(name)}, nil
+}
+
+func mustID(s string) ServiceID {
+	id, err := ParseServiceID(s)
+	if err != nil {
+		panic(err)
+	}
+	return id
+}
+
+// start serves d at a new socket with the limits l.
+func start(t *testing.T, d Director, l limits) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "s")
+	ln, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newServer(d, nil, l)
+	done := make(chan error)
+	go func() { done <- s.Serve(ln) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		s.Shutdown(ctx) // connections that a test left open are cut off
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return path
+}
