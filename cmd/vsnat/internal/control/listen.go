@@ -22,18 +22,19 @@ func SocketPath() string {
 	return DefaultSocket
 }
 
-// maxPath is the room for a path in a unix socket address (sun_path, 108 bytes
-// with the final zero), less the suffix of the name it is made under.
-const maxPath = 107 - len(newSuffix)
+// maxPath is the room for a path in a unix socket address: sun_path has 108
+// bytes, the last of them zero.
+const maxPath = 107
 
-const (
-	newSuffix  = ".new"
-	lockSuffix = ".lock"
-)
+// lockSuffix makes the lock's name of the socket's.
+const lockSuffix = ".lock"
+
+// backlog is how many clients may wait to be accepted.
+const backlog = 128
 
 // Listener is the control socket. Closing it removes it.
 type Listener struct {
-	*net.UnixListener
+	net.Listener
 	path string
 	lock *os.File
 	made os.FileInfo // the socket, to remove no other
@@ -44,8 +45,7 @@ type Listener struct {
 //
 // A lock on the file beside it, not the socket, says who has it: the kernel
 // drops the lock with the process, however that ends, so a socket without a
-// lock is stale and is replaced. The new socket is made under another name and
-// renamed, so that nobody finds it without its mode or before it listens.
+// lock is stale and is replaced.
 func Listen(path string) (*Listener, error) {
 	path, err := filepath.Abs(path) // also keeps "@name" from meaning an abstract socket
 	if err != nil {
@@ -77,39 +77,57 @@ func (l *Listener) bind() error {
 	case fi.Mode().Type() != fs.ModeSocket:
 		return errors.New("there is a file of that name that is no socket: remove it, or set VSNAT_SOCKET to another path")
 	default:
-		// A socket somebody answers on without our lock is another program's.
-		if c, err := net.Dial("unix", l.path); err == nil {
+		// Only a socket that nobody listens on is stale. One that somebody does
+		// listen on without our lock is another program's.
+		c, err := net.Dial("unix", l.path)
+		if err == nil {
 			c.Close()
 			return errors.New("another program answers there: stop it, or set VSNAT_SOCKET to another path")
 		}
+		if !errors.Is(err, unix.ECONNREFUSED) && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("who has the socket that is there? %w", err)
+		}
 	}
-	name := l.path + newSuffix
-	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(l.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	ul, err := net.ListenUnix("unix", &net.UnixAddr{Name: name, Net: "unix"})
+	return l.open()
+}
+
+// open makes a socket at a free path. It gets its mode while nobody can
+// connect yet, because it does not listen.
+func (l *Listener) open() (err error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
+		return fmt.Errorf("socket: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), l.path)
+	defer f.Close() // the listener has its own
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: l.path}); err != nil {
+		return fmt.Errorf("bind: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(l.path))
+		}
+	}()
+	if err := os.Chmod(l.path, 0o600); err != nil {
 		return err
 	}
-	ul.SetUnlinkOnClose(false) // the name it knows is not the one it ends up with
-	err = os.Chmod(name, 0o600)
-	if err == nil {
-		l.made, err = os.Lstat(name)
+	if l.made, err = os.Lstat(l.path); err != nil {
+		return err
 	}
-	if err == nil {
-		err = os.Rename(name, l.path)
+	if err := unix.Listen(fd, backlog); err != nil {
+		return fmt.Errorf("listen: %w", err)
 	}
-	if err != nil {
-		return errors.Join(err, ul.Close(), os.Remove(name))
-	}
-	l.UnixListener = ul
-	return nil
+	l.Listener, err = net.FileListener(f)
+	return err
 }
 
 // Close stops listening and removes the socket and the lock, unless somebody
 // put something else at the socket's path meanwhile.
 func (l *Listener) Close() error {
-	err := l.UnixListener.Close()
+	err := l.Listener.Close()
 	if errors.Is(err, net.ErrClosed) {
 		return err // closed before: the path may be another's by now
 	}

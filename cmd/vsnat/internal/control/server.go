@@ -45,6 +45,7 @@ var defaultLimits = limits{
 type Server struct {
 	director Director     // immutable
 	limits   limits       // immutable
+	gate     *gate        // immutable
 	http     *http.Server // immutable
 	apply    sync.Mutex   // held while an apply request runs: requests do not interleave
 }
@@ -56,7 +57,7 @@ func NewServer(d Director, errorLog *log.Logger) *Server {
 }
 
 func newServer(d Director, errorLog *log.Logger, l limits) *Server {
-	s := &Server{director: d, limits: l}
+	s := &Server{director: d, limits: l, gate: newGate(l.conns)}
 	s.http = &http.Server{
 		Handler:           s,
 		ErrorLog:          errorLog,
@@ -65,7 +66,8 @@ func newServer(d Director, errorLog *log.Logger, l limits) *Server {
 		ReadTimeout:       l.read,
 		WriteTimeout:      l.write,
 		IdleTimeout:       l.idle,
-		ConnState:         newGate(l.conns).connState,
+		ConnState:         s.gate.connState,
+		ConnContext:       s.gate.connContext,
 	}
 	return s
 }
@@ -132,6 +134,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	if route.method == http.MethodGet {
+		s.gate.answering(r)
+	}
 	route.handle(s, w, r, query)
 }
 
@@ -156,6 +161,7 @@ func (s *Server) serveApply(w http.ResponseWriter, r *http.Request, _ url.Values
 		fail(w, status, &Error{Errno: Errno(syscall.EINVAL), Message: err.Error()})
 		return
 	}
+	s.gate.answering(r)
 	for i := range req.Commands {
 		if err := req.Commands[i].check(); err != nil {
 			e := refusal(err)

@@ -272,33 +272,80 @@ func raw(t *testing.T, path string) net.Conn {
 }
 
 // TestHangingClients checks that connections that say nothing, or half of
-// something, keep nobody out and are closed.
+// something, keep nobody out and are closed by and by.
 func TestHangingClients(t *testing.T) {
 	l := defaultLimits
-	l.conns, l.read = 4, 300*time.Millisecond
+	l.conns, l.read = 4, time.Second
 	path := start(t, &recorder{}, l)
-	var silent []net.Conn
-	for i := range 20 {
-		c := raw(t, path)
-		if i%2 == 0 {
-			fmt.Fprint(c, "POST /v1/apply HTTP/1.1\r\nHost: x\r\nContent-Len")
-		}
-		silent = append(silent, c)
-	}
+	var hanging []net.Conn
 	client := NewClient(path)
 	defer client.Close()
-	for range 10 {
-		if _, err := client.Info(context.Background()); err != nil {
-			t.Fatalf("with %d hanging clients: %v", len(silent), err)
+	for i := range 20 {
+		c := raw(t, path)
+		switch i % 3 {
+		case 1:
+			fmt.Fprint(c, "POST /v1/apply HTTP/1.1\r\nHost: x\r\nContent-Len")
+		case 2:
+			fmt.Fprint(c, "POST /v1/apply HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
 		}
-		client.Close() // each question on its own connection
+		hanging = append(hanging, c)
+		if _, err := client.Info(context.Background()); err != nil {
+			t.Fatalf("beside %d hanging clients: %v", len(hanging), err)
+		}
+		client.Close() // so that each question comes on a connection of its own
 	}
-	for i, c := range silent {
-		c.SetReadDeadline(time.Now().Add(30 * time.Second))
-		if _, err := io.Copy(io.Discard, c); errors.Is(err, context.DeadlineExceeded) || isTimeout(err) {
+	for i, c := range hanging {
+		if err := drain(c); isTimeout(err) {
 			t.Fatalf("hanging client %d is still connected", i)
 		}
 	}
+}
+
+// drain reads until the other end closes.
+func drain(c net.Conn) error {
+	c.SetReadDeadline(time.Now().Add(30 * time.Second))
+	_, err := io.Copy(io.Discard, c)
+	return err
+}
+
+// TestGate checks that over the bound those go that waited longest, and the
+// newcomer when all others are being answered. No timeout helps.
+func TestGate(t *testing.T) {
+	l := defaultLimits
+	l.conns, l.read, l.idle, l.write = 2, time.Hour, time.Hour, time.Hour
+	d := &patient{asked: make(chan struct{}), answer: make(chan struct{})}
+	path := start(t, d, l)
+
+	first, second, third := raw(t, path), raw(t, path), raw(t, path)
+	if err := drain(first); err != nil {
+		t.Fatalf("the oldest: %v", err)
+	}
+	for _, c := range []net.Conn{second, third} {
+		fmt.Fprint(c, "GET /v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+		<-d.asked
+	}
+	if err := drain(raw(t, path)); err != nil {
+		t.Fatalf("a newcomer: %v", err)
+	}
+	close(d.answer)
+	for _, c := range []net.Conn{second, third} {
+		c.SetReadDeadline(time.Now().Add(30 * time.Second))
+		if b, err := io.ReadAll(c); err != nil || !bytes.HasPrefix(b, []byte("HTTP/1.1 200 ")) {
+			t.Errorf("one that was being answered got %q, %v", b, err)
+		}
+	}
+}
+
+// patient is a director whose reports wait.
+type patient struct {
+	recorder
+	asked, answer chan struct{}
+}
+
+func (p *patient) Report(Report) (any, error) {
+	p.asked <- struct{}{}
+	<-p.answer
+	return nil, nil
 }
 
 func isTimeout(err error) bool {
