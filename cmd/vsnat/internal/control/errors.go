@@ -3,6 +3,7 @@ package control
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -86,5 +87,6 @@ func refusal(err error) *Error {
 	if n := syscall.Errno(0); errors.As(err, &n) && errnoName(n) != "" {
 		errno = n
 	}
-	return &Error{Errno: Errno(errno), Message: err.Error()}
+	// The errno travels beside the message and need not be told twice.
+	return &Error{Errno: Errno(errno), Message: strings.TrimSuffix(err.Error(), ": "+errno.Error())}
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,6 +39,9 @@ type Listener struct {
 	path string
 	lock *os.File
 	made os.FileInfo // the socket, to remove no other
+
+	once   sync.Once
+	closed error // what Close returned
 }
 
 // Listen takes the control socket at path, mode 0600. It is refused while
@@ -125,12 +129,15 @@ func (l *Listener) open() (err error) {
 }
 
 // Close stops listening and removes the socket and the lock, unless somebody
-// put something else at the socket's path meanwhile.
+// put something else at the socket's path meanwhile. To close again does
+// nothing, so that an http.Server and its owner may both do it.
 func (l *Listener) Close() error {
+	l.once.Do(func() { l.closed = l.close() })
+	return l.closed
+}
+
+func (l *Listener) close() error {
 	err := l.Listener.Close()
-	if errors.Is(err, net.ErrClosed) {
-		return err // closed before: the path may be another's by now
-	}
 	if fi, e := os.Lstat(l.path); e == nil && os.SameFile(fi, l.made) {
 		err = errors.Join(err, os.Remove(l.path))
 	}

@@ -62,13 +62,13 @@ func TestApply(t *testing.T) {
 		},
 		{
 			"malformed last", cmds(cmd("add-service", service), cmd("add-server", service)), 400, 0,
-			`{"done":0,"error":{"index":1,"op":"add-server","errno":"EINVAL","message":"add-server needs \"server\": invalid argument"}}`,
+			`{"done":0,"error":{"index":1,"op":"add-server","errno":"EINVAL","message":"add-server needs \"server\""}}`,
 		},
-		{"unknown op", cmds(cmd("explode")), 400, 0, `{"done":0,"error":{"index":0,"op":"explode","errno":"EINVAL","message":"unknown op \"explode\": invalid argument"}}`},
-		{"too much", cmds(cmd("flush", service)), 400, 0, `{"done":0,"error":{"index":0,"op":"flush","errno":"EINVAL","message":"flush takes no \"service\": invalid argument"}}`},
+		{"unknown op", cmds(cmd("explode")), 400, 0, `{"done":0,"error":{"index":0,"op":"explode","errno":"EINVAL","message":"unknown op \"explode\""}}`},
+		{"too much", cmds(cmd("flush", service)), 400, 0, `{"done":0,"error":{"index":0,"op":"flush","errno":"EINVAL","message":"flush takes no \"service\""}}`},
 		{
 			"family", cmds(cmd("add-service", `"service":{"family":"ipv6","protocol":"tcp","address":"10.0.0.1"}`)), 400, 0,
-			`{"done":0,"error":{"index":0,"op":"add-service","errno":"EAFNOSUPPORT","message":"service family \"ipv6\" does not fit address 10.0.0.1: address family not supported by protocol"}}`,
+			`{"done":0,"error":{"index":0,"op":"add-service","errno":"EAFNOSUPPORT","message":"service family \"ipv6\" does not fit address 10.0.0.1"}}`,
 		},
 		{"unknown field", cmds(cmd("flush", `"now":true`)), 400, 0, `{"error":{"index":0,"errno":"EINVAL","message":"request body: json: unknown field \"now\""}}`},
 		{"two values", cmds() + cmds(), 400, 0, `{"error":{"index":0,"errno":"EINVAL","message":"request body: there is more after the JSON value"}}`},

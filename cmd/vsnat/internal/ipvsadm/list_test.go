@@ -256,7 +256,7 @@ func TestUnsupported(t *testing.T) {
 	reason := fmt.Errorf("tunnels are for later: %w", syscall.EOPNOTSUPP)
 	client := serve(t, stubborn{newKernel(), reason})
 	code, stdout, stderr := tool(client, "-a -t 10.0.0.1:80 -r 10.2.0.1 -i")
-	if want := "Operation not supported: tunnels are for later: operation not supported\n"; code != 255 || stdout != "" || stderr != want {
+	if want := "Operation not supported: tunnels are for later\n"; code != 255 || stdout != "" || stderr != want {
 		t.Errorf("code %d, %q, %q, want 255 and %q", code, stdout, stderr, want)
 	}
 }
