@@ -38,7 +38,7 @@ func (tx *Tx) AddService(spec ServiceSpec) error {
 	if err := supported(op, spec.Key); err != nil {
 		return err
 	}
-	sc, err := sched.New(spec.Scheduler)
+	sc, err := tx.e.newScheduler(spec.Scheduler)
 	if err != nil {
 		return refuse(op, spec.Key, syscall.ENOENT, err.Error())
 	}
@@ -47,6 +47,12 @@ func (tx *Tx) AddService(spec ServiceSpec) error {
 	tx.e.services = slices.Insert(tx.e.services, 0, s)
 	tx.e.dirty = true
 	return nil
+}
+
+// newScheduler returns a scheduler of that name; the random one draws from the
+// engine's secret.
+func (e *Engine) newScheduler(name string) (sched.Scheduler, error) {
+	return sched.NewWith(name, sched.Options{Seed: e.opt.Conns.Seed})
 }
 
 func supported(op string, k ServiceKey) error {
@@ -72,7 +78,7 @@ func (tx *Tx) EditService(spec ServiceSpec) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.scheduler != spec.Scheduler {
-		sc, err := sched.New(spec.Scheduler)
+		sc, err := tx.e.newScheduler(spec.Scheduler)
 		if err != nil {
 			return refuse(op, spec.Key, syscall.ENOENT, err.Error())
 		}

@@ -424,6 +424,40 @@ func TestDeletedServersAreFreedOnlyWhenUnused(t *testing.T) {
 	}
 }
 
+func TestSchedulingAllocatesNothing(t *testing.T) {
+	b := newBed(t, Options{})
+	b.command("-A -u 192.0.2.1:53 -s wrr", "-a -u 192.0.2.1:53 -r 10.0.0.11:53 -m")
+	w := b.workers[clientNIC]
+	dns := netip.MustParseAddrPort("192.0.2.1:53")
+	batch := nic.Batch{N: 1}
+	port := uint16(1)
+	fresh := packet(ProtoUDP, client, dns, 0, nil)
+	f := packet(ProtoUDP, client, dns, 0, nil)
+	run := func() {
+		copy(f.Buf, fresh.Buf)
+		port++
+		wire.UDP(f.Eth()[34:]).Encode(&wire.UDPFields{SrcPort: port, DstPort: 53, Length: 8})
+		batch.Frames[0] = f
+		b.now += 1e6
+		w.Process(&batch, b.now)
+		w.Commit()
+		if port%64 == 0 { // make room, so that no new memory for records is due
+			b.now += 400e9
+			b.e.Expire(b.now, 1<<20)
+		}
+	}
+	for range 20000 {
+		run()
+	}
+	before := b.e.Total().Conns
+	if n := testing.AllocsPerRun(2000, run); n != 0 {
+		t.Errorf("%v allocations a new connection", n)
+	}
+	if after := b.e.Total().Conns; after-before < 2000 {
+		t.Errorf("only %d connections were scheduled", after-before)
+	}
+}
+
 func TestJudgingAllocatesNothing(t *testing.T) {
 	b := newBed(t, Options{Guarded: true})
 	b.connect()

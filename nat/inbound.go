@@ -92,14 +92,16 @@ func (w *Worker) schedule(j *job, s *conntrack.Shard, hash uint64, key *conntrac
 		return nil, w.hostAnswer(j)
 	}
 
-	req := sched.Request{Client: p.Src, Virtual: p.Dst, ClientPort: p.SrcPort, Now: w.now}
+	// The worker's own: a local one would be allocated, as Pick takes it through
+	// an interface.
+	w.req = sched.Request{Client: p.Src, Virtual: p.Dst, ClientPort: p.SrcPort, Now: w.now}
 	svc.mu.Lock()
 	defer svc.mu.Unlock()
 	if svc.deleted {
 		return nil, w.hostAnswer(j)
 	}
-	req.Flags = svc.flags
-	srv := svc.sched.Pick(svc.list, &req)
+	w.req.Flags = svc.flags
+	srv := svc.sched.Pick(svc.list, &w.req)
 	if srv == nil {
 		return nil, w.answerError(j, p.Dst, wire.ICMPv4DstUnreachable, wire.ICMPv4PortUnreachable, 0)
 	}

@@ -5,6 +5,7 @@ import (
 
 	"vsnat/nat/wire"
 	"vsnat/nic"
+	"vsnat/sched"
 )
 
 // Worker judges the frames of one receive queue. Only one goroutine uses it,
@@ -19,6 +20,7 @@ type Worker struct {
 	snap   *snapshot
 	routes *routesBox
 	pkt    wire.Packet
+	req    sched.Request
 
 	verdicts [nic.MaxBatch]Verdict
 	out      []Out
