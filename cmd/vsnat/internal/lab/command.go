@@ -169,10 +169,11 @@ page of 4100 bytes, behind one service made with ipvsadm.`,
 			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
-			if _, err := start(ctx, o, false); err != nil {
+			started, err := start(ctx, o, false)
+			if err != nil {
 				return err
 			}
-			_, s, err := load(name)
+			s, err := status(started.dir)
 			if err != nil {
 				return err
 			}

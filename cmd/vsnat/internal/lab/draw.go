@@ -36,7 +36,7 @@ func writeProcesses(w io.Writer, s *State, now time.Time) error {
 	for _, p := range s.Processes {
 		up, served := age(now.Sub(p.Since)), "-"
 		if p.State != "running" {
-			up = p.State + ", see " + p.Log
+			up = p.State
 		}
 		if p.Page != nil {
 			served = fmt.Sprint(p.Page.Served)
@@ -49,7 +49,15 @@ func writeProcesses(w io.Writer, s *State, now time.Time) error {
 	if len(s.Processes) == 0 {
 		fmt.Fprint(t, "-\tnothing but what `vsnat lab exec` starts\t-\t-\t-\n")
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, p := range s.Processes {
+		if p.State != "running" {
+			fmt.Fprintf(w, "\n%s of %s has ended; its output is in\n%s\n", p.What, p.Host, p.Log)
+		}
+	}
+	return nil
 }
 
 // writeLinks lists the links of a topology that cannot be drawn.
