@@ -125,7 +125,7 @@ func TestPureRoomsReadNoClock(t *testing.T) {
 	for _, p := range goList(t, "./nat/...", "./sched/...", "./conntrack/...") {
 		for _, dep := range p.Imports {
 			switch dep {
-			case "os", "net", "time", "io", "log", "log/slog", "os/exec", "net/http", "bufio", "math/rand":
+			case "os", "net", "io", "log", "log/slog", "os/exec", "net/http", "bufio", "math/rand":
 				t.Errorf("%s imports %s", p.ImportPath, dep)
 			}
 		}
@@ -143,8 +143,14 @@ func TestPureRoomsReadNoClock(t *testing.T) {
 				t.Fatal(err)
 			}
 			for sc := bufio.NewScanner(src); sc.Scan(); {
-				if strings.HasPrefix(strings.TrimSpace(sc.Text()), "go ") {
-					t.Errorf("%s starts a goroutine: %s", name, sc.Text())
+				line := strings.TrimSpace(sc.Text())
+				if strings.HasPrefix(line, "go ") {
+					t.Errorf("%s starts a goroutine: %s", name, line)
+				}
+				for _, call := range []string{"time.Now(", "time.Since(", "time.Until(", "time.Sleep(", "time.After(", "time.New", "time.Tick("} {
+					if strings.Contains(line, call) && !strings.HasPrefix(line, "//") {
+						t.Errorf("%s reads a clock: %s", name, line)
+					}
 				}
 			}
 			src.Close()

@@ -11,6 +11,8 @@ import (
 	"log"
 	"os"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -131,9 +133,16 @@ func (d *daemon) start(ctx context.Context) (err error) {
 		}
 	}
 	d.nics = newNICs(d)
-	if err := d.nics.reconcile(d.routes.Routes()); err != nil {
+	err = d.nics.reconcile(d.routes.Routes())
+	if err != nil && (len(d.cfg.NICs) > 0 || len(d.nics.names()) == 0) {
 		d.stop()
 		return err
+	}
+	d.warn("NIC left out", err)
+	for _, name := range d.cfg.NICs {
+		if !slices.Contains(d.nics.names(), name) {
+			d.log.Warn("no such NIC yet, or not one to take packets from", zap.String("nic", name))
+		}
 	}
 	return nil
 }
@@ -259,7 +268,7 @@ func checkCapabilities() error {
 		return err
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("daemon: missing %v: run as root, or in a user namespace with its own network", missing)
+		return fmt.Errorf("daemon: missing %s: run as root, or in a user namespace with its own network", strings.Join(missing, " and "))
 	}
 	return nil
 }
