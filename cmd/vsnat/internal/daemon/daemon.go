@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"log"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -70,7 +69,7 @@ func Run(ctx context.Context, cfg Config, logger *zap.Logger, ready func()) (err
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, ignoreClosed(listener.Close())) }()
+	defer func() { err = errors.Join(err, listener.Close()) }()
 	if err := checkCapabilities(); err != nil {
 		return err
 	}
@@ -87,7 +86,7 @@ func Run(ctx context.Context, cfg Config, logger *zap.Logger, ready func()) (err
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	logger.Info("director runs", zap.String("version", Version), zap.String("socket", cfg.Socket),
-		zap.String("guard", d.guardKind()), zap.Strings("nics", d.nics.names()), zap.Duration("spin", cfg.Spin))
+		zap.String("guard", d.guardKind()), zap.Strings("nics", d.nics.names()), zap.Duration("spin", d.spinTime(len(d.nics.names()))))
 	ready()
 
 	err = d.follow(ctx, served)
@@ -245,13 +244,6 @@ func (d *daemon) spinTime(workers int) time.Duration {
 
 // ask is the workers' way to have the kernel resolve a next hop.
 func (d *daemon) ask(index int, nextHop nic.Addr) { d.routes.Solicit(index, nextHop) }
-
-func ignoreClosed(err error) error {
-	if errors.Is(err, os.ErrClosed) {
-		return nil
-	}
-	return err
-}
 
 // zapWriter takes what the HTTP server logs.
 type zapWriter struct{ log *zap.Logger }

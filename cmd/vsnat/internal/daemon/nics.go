@@ -180,7 +180,7 @@ func (n *nics) shut(index int, l *nicLoop) {
 	past := n.past[l.name]
 	past.Add(&ledger)
 	n.past[l.name] = past
-	n.d.warn("NIC", ignoreClosed(l.dev.Close()))
+	n.d.warn("NIC", l.dev.Close())
 	for _, s := range l.sends {
 		n.d.warn("NIC", s.Close())
 	}
