@@ -164,7 +164,12 @@ func (t *Table) Release(parent Ref) uint32 {
 
 // Assure marks a template, held by the caller's connection, as one whose child
 // a server answered. No lock is needed.
-func (t *Table) Assure(parent Ref) { atomic.StoreUint32(&t.at(parent).assured, 1) }
+func (t *Table) Assure(parent Ref) {
+	// Most packets find it done: they only read.
+	if a := &t.at(parent).assured; atomic.LoadUint32(a) == 0 {
+		atomic.StoreUint32(a, 1)
+	}
+}
 
 // at finds a record that is held, without its shard's lock.
 func (t *Table) at(r Ref) *Conn {

@@ -2,7 +2,6 @@ package nat
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"syscall"
 
@@ -43,7 +42,8 @@ func (tx *Tx) AddService(spec ServiceSpec) error {
 		return refuse(op, spec.Key, syscall.ENOENT, err.Error())
 	}
 	sc.Init(nil)
-	s := &service{key: spec.Key, scheduler: spec.Scheduler, flags: spec.Flags, sched: sc}
+	s := &service{key: spec.Key, sched: sc}
+	s.spec.Store(&spec)
 	tx.e.services = slices.Insert(tx.e.services, 0, s)
 	tx.e.dirty = true
 	return nil
@@ -61,14 +61,13 @@ func supported(op string, k ServiceKey) error {
 		return refuse(op, k, syscall.EPROTONOSUPPORT, "only TCP and UDP services are supported")
 	case !is4(k.Addr):
 		return refuse(op, k, syscall.EAFNOSUPPORT, "only IPv4 services are supported")
-	case k.Port == 0:
-		return refuse(op, k, syscall.EINVAL, "a service of all ports must be persistent")
 	}
 	return nil
 }
 
-// EditService changes a service's scheduler and flags. The scheduler's state
-// is kept when the scheduler stays the same.
+// EditService changes a service's scheduler, flags and persistence. The
+// scheduler's state is kept when the scheduler stays the same, and templates
+// keep the timeout they were made with.
 func (tx *Tx) EditService(spec ServiceSpec) error {
 	const op = "edit-service"
 	s := tx.e.service(spec.Key)
@@ -77,15 +76,16 @@ func (tx *Tx) EditService(spec ServiceSpec) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.scheduler != spec.Scheduler {
+	if s.spec.Load().Scheduler != spec.Scheduler {
 		sc, err := tx.e.newScheduler(spec.Scheduler)
 		if err != nil {
 			return refuse(op, spec.Key, syscall.ENOENT, err.Error())
 		}
 		sc.Init(s.list)
-		s.sched, s.scheduler = sc, spec.Scheduler
+		s.sched = sc
 	}
-	s.flags = spec.Flags
+	s.spec.Store(&spec)
+	tx.e.dirty = true
 	return nil
 }
 
@@ -284,7 +284,7 @@ func (s *service) info() ServiceInfo {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	info := ServiceInfo{
-		ServiceSpec: ServiceSpec{Key: s.key, Scheduler: s.scheduler, Flags: s.flags},
+		ServiceSpec: *s.spec.Load(),
 		Counters:    s.stats.read(),
 		Servers:     make([]ServerInfo, len(s.dests)),
 	}
@@ -294,26 +294,11 @@ func (s *service) info() ServiceInfo {
 			ServerSpec: d.spec(),
 			Active:     active,
 			Inactive:   max(d.Total.Load()-active, 0),
+			Persistent: d.templates.Load(),
 			Counters:   d.stats.read(),
 		}
 	}
 	return info
-}
-
-// Endpoints are what the guard must keep from the host's own stack.
-type Endpoints struct {
-	Services []Endpoint // destinations: VIP and port
-	Servers  []Endpoint // sources: real server and port
-}
-
-// Owned returns the endpoints of all services and servers, and of deleted
-// ones that connections still refer to.
-func (e *Engine) Owned() Endpoints {
-	snap := e.snap.Load()
-	return Endpoints{
-		Services: slices.Collect(maps.Keys(snap.owned)),
-		Servers:  slices.Collect(maps.Keys(snap.servers)),
-	}
 }
 
 func (e *Engine) service(k ServiceKey) *service {
@@ -333,23 +318,26 @@ func (e *Engine) publish() {
 		owned:    make(map[Endpoint]struct{}, len(e.services)),
 		servers:  make(map[Endpoint]struct{}, len(e.dests)),
 		dests:    slices.Clone(e.dests),
+		settings: e.settings,
 	}
 	for _, s := range e.services {
 		snap.services[s.key] = s
 		snap.vips[s.key.Addr] = struct{}{}
 		snap.owned[s.key] = struct{}{}
+		snap.ftp = snap.ftp || s.key.Port == ftpPort
+		snap.anyPort = snap.anyPort || s.key.Port == 0
 		for _, d := range s.dests {
-			snap.servers[Endpoint{Proto: s.key.Proto, Addr: d.key.Addr, Port: d.key.Port}] = struct{}{}
+			snap.servers[serverEndpoint(s, d)] = struct{}{}
 		}
 	}
 	for _, t := range e.trash {
 		if t.left = t.Total.Load() != 0; !t.left {
 			continue
 		}
-		k := t.service.Load().key
-		snap.vips[k.Addr] = struct{}{}
-		snap.owned[k] = struct{}{}
-		snap.servers[Endpoint{Proto: k.Proto, Addr: t.key.Addr, Port: t.key.Port}] = struct{}{}
+		s := t.service.Load()
+		snap.vips[s.key.Addr] = struct{}{}
+		snap.owned[s.key] = struct{}{}
+		snap.servers[serverEndpoint(s, t.dest)] = struct{}{}
 	}
 	e.snap.Store(snap)
 	e.dirty = false

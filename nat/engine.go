@@ -50,8 +50,9 @@ type Engine struct {
 	trash    []*trashed
 	dests    []*dest  // by server number
 	free     []uint32 // server numbers to use again
-	dirty    bool     // a new snapshot is due
-	swept    int64    // when the trash was last looked through
+	settings Settings
+	dirty    bool  // a new snapshot is due
+	swept    int64 // when the trash was last looked through
 }
 
 type routesBox struct{ nic.Routes }
@@ -63,10 +64,10 @@ func New(opt Options) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("nat: connection table: %w", err)
 	}
-	e := &Engine{opt: opt, table: table, dests: make([]*dest, 1)}
+	e := &Engine{opt: opt, table: table, dests: make([]*dest, 1), settings: DefaultSettings()}
 	timeouts := state.DefaultTimeouts()
 	e.timeouts.Store(&timeouts)
-	e.snap.Store(&snapshot{})
+	e.publish()
 	e.routes.Store(&routesBox{noRoutes{}})
 	return e, nil
 }
@@ -95,7 +96,7 @@ func (e *Engine) Expire(now int64, limit int) int {
 		}
 		s := &shards[e.expired]
 		s.Lock()
-		did := s.Advance(now, func(c *conntrack.Conn) { e.end(snap, s, c) }, limit-n)
+		did := s.Advance(now, func(c *conntrack.Conn) { e.end(snap, s, c, now) }, limit-n)
 		s.Unlock()
 		if n += did; n < limit {
 			e.expired = (e.expired + 1) % len(shards)
@@ -104,8 +105,14 @@ func (e *Engine) Expire(now int64, limit int) int {
 	return n
 }
 
-// end takes a connection out of the table. Its shard is locked.
-func (e *Engine) end(snap *snapshot, s *conntrack.Shard, c *conntrack.Conn) {
+// end takes a connection whose timer has run out out of the table, unless it
+// controls others: then it lives on for [conntrack.ParentTimeout], which is its
+// timeout from then on (ip_vs_conn_expire). Its shard s is locked.
+func (e *Engine) end(snap *snapshot, s *conntrack.Shard, c *conntrack.Conn, now int64) {
+	if c.Children() != 0 {
+		s.Arm(c, now, conntrack.ParentTimeout)
+		return
+	}
 	if d := e.destOf(snap, c.Server); d != nil {
 		d.unbind(c)
 	}

@@ -1,6 +1,7 @@
 package nat
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"os"
@@ -69,7 +70,7 @@ func command(e *Engine, line string) error {
 	f := strings.Fields(line)
 	f = slices.DeleteFunc(f, func(s string) bool { return s == "ipvsadm" })
 	var (
-		svc    = ServiceSpec{Scheduler: "wlc"}
+		svc    = ServiceSpec{Scheduler: "wlc", Netmask: 0xffffffff}
 		srv    = ServerSpec{Method: conntrack.Direct, Weight: 1}
 		op     = f[0]
 		number = func(s string) uint32 {
@@ -112,6 +113,11 @@ func command(e *Engine, line string) error {
 			srv.Weight = int32(number(next()))
 		case "-x":
 			srv.Upper = number(next())
+		case "-p":
+			svc.Persistent, svc.Timeout = true, number(next())
+		case "-M":
+			mask := netip.MustParseAddr(next()).As4()
+			svc.Netmask = binary.BigEndian.Uint32(mask[:])
 		case "-y":
 			srv.Lower = number(next())
 		default:

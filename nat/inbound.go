@@ -28,15 +28,16 @@ func (w *Worker) inbound(j *job) Verdict {
 func (w *Worker) inboundLocked(j *job, s *conntrack.Shard, hash uint64, key *conntrack.Key) Verdict {
 	p := &w.pkt
 	c := s.In(hash, key)
+	var old conntrack.Ref
 	if c != nil && p.Proto == ProtoTCP && p.TCPFlags&wire.SYN != 0 && reusable(c) {
 		// The client uses the port again (conn_reuse_mode 1): the new
 		// connection stands before the old one, which ends by its timer.
 		s.Arm(c, w.now, 0)
-		c = nil
+		old, c = c.Ref(), nil
 	}
 	if c == nil {
 		var v Verdict
-		if c, v = w.schedule(j, s, hash, key); c == nil {
+		if c, v = w.schedule(j, s, hash, key, old); c == nil {
 			return v
 		}
 	} else if j.ip.Fragment() {
@@ -67,15 +68,12 @@ func reusable(c *conntrack.Conn) bool {
 }
 
 // schedule makes a connection for a packet that has none, or says what becomes
-// of the packet (ip_vs_schedule).
-func (w *Worker) schedule(j *job, s *conntrack.Shard, hash uint64, key *conntrack.Key) (*conntrack.Conn, Verdict) {
+// of the packet (ip_vs_schedule). old is the connection that was given up for
+// it, if any. The shard s is locked; it may be unlocked for a while.
+func (w *Worker) schedule(j *job, s *conntrack.Shard, hash uint64, key *conntrack.Key, old conntrack.Ref) (*conntrack.Conn, Verdict) {
 	p := &w.pkt
-	name := ServiceKey{Proto: p.Proto, Addr: p.Dst, Port: p.DstPort}
-	svc := w.snap.services[name]
+	svc := w.snap.service(p)
 	if svc == nil {
-		if _, owned := w.snap.owned[name]; !owned {
-			return nil, passed
-		}
 		return nil, w.hostAnswer(j)
 	}
 	if p.Proto == ProtoTCP && (p.TCPFlags&wire.RST != 0 || p.TCPFlags&wire.SYN == 0) {
@@ -87,49 +85,85 @@ func (w *Worker) schedule(j *job, s *conntrack.Shard, hash uint64, key *conntrac
 	if p.Frag {
 		return nil, drop(Fragment)
 	}
-	if p.SrcPort == 20 {
+	if p.SrcPort == ftpDataPort {
 		// Active FTP's data port: never scheduled (ip_vs_schedule).
 		return nil, w.hostAnswer(j)
 	}
-
-	// The worker's own: a local one would be allocated, as Pick takes it through
-	// an interface.
-	w.req = sched.Request{Client: p.Src, Virtual: p.Dst, ClientPort: p.SrcPort, Now: w.now}
+	spec := svc.spec.Load()
+	if spec.Persistent {
+		return w.persistent(j, s, hash, key, old, svc, spec)
+	}
+	if p.DstPort != spec.Key.Port {
+		return nil, w.noServer(j, spec)
+	}
 	svc.mu.Lock()
 	defer svc.mu.Unlock()
-	if svc.deleted {
-		return nil, w.hostAnswer(j)
-	}
-	w.req.Flags = svc.flags
-	srv := svc.sched.Pick(svc.list, &w.req)
-	if srv == nil {
-		return nil, w.answerError(j, p.Dst, wire.ICMPv4DstUnreachable, wire.ICMPv4PortUnreachable, 0)
-	}
-	d := w.e.destOf(w.snap, srv.ID)
-	if d == nil || !d.Available {
-		return nil, drop(ServerGone)
+	d, v := w.pick(j, svc, spec)
+	if d == nil {
+		return nil, v
 	}
 	c := s.Insert(hash, key, w.now)
 	if c == nil {
 		return nil, drop(TableFull)
 	}
-	c.Dest, c.DestPort = d.key.Addr, d.key.Port
-	if c.DestPort == 0 {
-		c.DestPort = p.DstPort
-	}
-	c.Server = d.ID
-	c.Flags |= conntrack.Flags(d.method.Load()) | conntrack.Inactive
 	d.bind()
-	w.counts.of(c.Server).Conns++
+	port := d.key.Port
+	if port == 0 {
+		port = p.DstPort
+	}
+	w.attach(c, d, port)
 	return c, Verdict{}
 }
 
-// step follows the connection's state machine over the packet and keeps the
-// server's count of active connections.
+// pick has the scheduler choose a server for the packet. The service's mu is
+// held.
+func (w *Worker) pick(j *job, svc *service, spec *ServiceSpec) (*dest, Verdict) {
+	if svc.deleted {
+		return nil, w.hostAnswer(j)
+	}
+	p := &w.pkt
+	// The worker's own: a local one would be allocated, as Pick takes it through
+	// an interface.
+	w.req = sched.Request{Client: p.Src, Virtual: p.Dst, ClientPort: p.SrcPort, Flags: spec.Flags, Now: w.now}
+	srv := svc.sched.Pick(svc.list, &w.req)
+	if srv == nil {
+		return nil, w.noServer(j, spec)
+	}
+	d := w.e.destOf(w.snap, srv.ID)
+	if d == nil || !d.Available {
+		return nil, drop(ServerGone)
+	}
+	return d, Verdict{}
+}
+
+// attach gives a connection that the server has counted its server and the port
+// there.
+func (w *Worker) attach(c *conntrack.Conn, d *dest, port uint16) {
+	c.Server, c.Dest, c.DestPort = d.ID, d.key.Addr, port
+	c.Flags |= conntrack.Flags(d.method.Load()) | conntrack.Inactive
+	w.counts.of(d.ID).Conns++
+}
+
+// noServer answers a packet whose service has no server for it
+// (ip_vs_leave). The service of FTP's control port is not the packet's for
+// certain.
+func (w *Worker) noServer(j *job, spec *ServiceSpec) Verdict {
+	if spec.Key.Port == ftpPort && w.pkt.DstPort != ftpPort {
+		return w.hostAnswer(j)
+	}
+	return w.answerError(j, w.pkt.Dst, wire.ICMPv4DstUnreachable, wire.ICMPv4PortUnreachable, 0)
+}
+
+// step follows the connection's state machine over the packet, keeps the
+// server's count of active connections, and tells the template that the server
+// answers.
 func (w *Worker) step(c *conntrack.Conn, d *dest, dir state.Dir) {
 	timeouts := w.e.timeouts.Load()
 	if c.Proto == ProtoUDP {
 		c.Timeout = timeouts.UDP
+		if dir == state.Output && c.Control != 0 {
+			w.e.table.Assure(c.Control)
+		}
 		return
 	}
 	next := state.NextTCP(false, dir, state.TCPEvent(w.pkt.TCPFlags), state.TCP(c.State))
@@ -138,6 +172,9 @@ func (w *Worker) step(c *conntrack.Conn, d *dest, dir state.Dir) {
 		return
 	}
 	c.State = uint8(next)
+	if next == state.TCPEstablished && c.Control != 0 {
+		w.e.table.Assure(c.Control)
+	}
 	switch active := state.Active(c.Proto, c.State); {
 	case active && c.Flags&conntrack.Inactive != 0:
 		c.Flags &^= conntrack.Inactive

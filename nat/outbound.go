@@ -69,7 +69,7 @@ func (w *Worker) routable(j *job, hop *nic.Hop) (Verdict, bool) {
 // connection. IPVS leaves it to the host, which forwards it if it is a router;
 // where the guard has kept it from the host, that falls to us.
 func (w *Worker) stray(j *job, from Endpoint) Verdict {
-	if _, owned := w.snap.servers[from]; !owned || !w.e.opt.Guarded || w.routes.Local(w.pkt.Dst) {
+	if !has(w.snap.servers, from) || !w.e.opt.Guarded || w.routes.Local(w.pkt.Dst) {
 		return passed
 	}
 	if !w.routes.Forwarding(w.index, false) {

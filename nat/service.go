@@ -16,13 +16,13 @@ type service struct {
 	key   ServiceKey
 	stats tally
 
-	mu        sync.Mutex
-	deleted   bool // guarded by mu, as all below
-	scheduler string
-	flags     sched.Flags
-	sched     sched.Scheduler
-	list      []*sched.Server // in list order; replaced, never changed in place
-	dests     []*dest         // the same servers in the same order
+	spec atomic.Pointer[ServiceSpec] // as last added or edited; never changed in place
+
+	mu      sync.Mutex
+	deleted bool // guarded by mu, as all below
+	sched   sched.Scheduler
+	list    []*sched.Server // in list order; replaced, never changed in place
+	dests   []*dest         // the same servers in the same order
 }
 
 // dest is a real server of one service, kept while connections refer to it.
@@ -33,8 +33,10 @@ type dest struct {
 	service   atomic.Pointer[service]
 	method    atomic.Uint32 // conntrack.Method of new connections
 	available atomic.Bool   // false once deleted
+	quiesced  atomic.Bool   // Weight is 0; for those who do not hold mu
 	upper     atomic.Uint32
 	lower     atomic.Uint32
+	templates atomic.Int32 // persistence templates (persistconns); not in Total
 	stats     tally
 }
 
@@ -48,6 +50,7 @@ func (d *dest) apply(spec *ServerSpec, add bool) {
 		d.LastWeight = spec.Weight
 	}
 	d.Weight = spec.Weight
+	d.quiesced.Store(spec.Weight == 0)
 	d.method.Store(uint32(spec.Method))
 	d.upper.Store(spec.Upper)
 	d.lower.Store(spec.Lower)
@@ -81,8 +84,25 @@ func (d *dest) bind() {
 	}
 }
 
-// unbind forgets a connection.
+// admit is bind for a server that was not picked just now under its service's
+// mu: it reports false, and counts nothing, when the server was deleted.
+func (d *dest) admit() bool {
+	owner := d.service.Load()
+	owner.mu.Lock()
+	defer owner.mu.Unlock()
+	if !d.available.Load() {
+		return false
+	}
+	d.bind()
+	return true
+}
+
+// unbind forgets a connection or template.
 func (d *dest) unbind(c *conntrack.Conn) {
+	if c.Flags&conntrack.Template != 0 {
+		d.templates.Add(-1)
+		return
+	}
 	if c.Flags&conntrack.Inactive == 0 {
 		d.Active.Add(-1)
 	}
@@ -91,6 +111,9 @@ func (d *dest) unbind(c *conntrack.Conn) {
 		d.Overloaded.Store(d.Total.Load() >= u)
 	}
 }
+
+// referred reports whether a connection or template is bound to the server.
+func (d *dest) referred() bool { return d.Total.Load() != 0 || d.templates.Load() != 0 }
 
 func (d *dest) spec() ServerSpec {
 	return ServerSpec{

@@ -1,15 +1,46 @@
 package nat
 
+import "vsnat/nat/wire"
+
 // snapshot is what workers look things up in: immutable, replaced whole.
 type snapshot struct {
 	services map[ServiceKey]*service
+	ftp      bool // a service has port 21
+	anyPort  bool // a service has port 0
 	// vips has every address that services have, or had while connections of
 	// theirs are left.
 	vips map[Addr]struct{}
 	// owned has the VIP endpoints, and servers the real servers' endpoints,
-	// whose frames the guard keeps from the host.
+	// whose frames the guard keeps from the host. Port 0 is all ports.
 	owned, servers map[Endpoint]struct{}
 	dests          []*dest // by server number; 0 is none
+	settings       Settings
+}
+
+const (
+	ftpPort     = 21
+	ftpDataPort = 20
+	// unprivileged is the first port that a passive FTP data connection is
+	// looked for at (net.ipv4.ip_unprivileged_port_start).
+	unprivileged = 1024
+)
+
+// service finds the service of a packet without connection
+// (ip_vs_service_find): the one of its destination, else that of FTP's control
+// port, whose clients open data connections to other ports, else the one of all
+// ports.
+func (s *snapshot) service(p *wire.Packet) *service {
+	k := ServiceKey{Proto: p.Proto, Addr: p.Dst, Port: p.DstPort}
+	svc := s.services[k]
+	if svc == nil && s.ftp && p.Proto == ProtoTCP && (p.DstPort == ftpDataPort || p.DstPort >= unprivileged) {
+		k.Port = ftpPort
+		svc = s.services[k]
+	}
+	if svc == nil && s.anyPort {
+		k.Port = 0
+		svc = s.services[k]
+	}
+	return svc
 }
 
 func (s *snapshot) dest(id uint32) *dest {

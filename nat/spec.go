@@ -53,6 +53,15 @@ type ServiceSpec struct {
 	Key       ServiceKey
 	Scheduler string
 	Flags     sched.Flags
+	// Persistent has all connections of a client, or of a network of clients,
+	// go to one server while a template says so.
+	Persistent bool
+	// Timeout is how many seconds a template outlives the last new connection.
+	Timeout uint32
+	// Netmask tells the networks of clients that share a template: an IPv4
+	// mask such as 0xffffff00; 0 is one template for all clients. Only
+	// persistent services look at it.
+	Netmask uint32
 }
 
 // ServerKey names a real server within a service.
@@ -88,9 +97,10 @@ func (c Counters) minus(o Counters) Counters {
 // ServerInfo is a real server as it stands.
 type ServerInfo struct {
 	ServerSpec
-	Active   int32 // connections in an active state
-	Inactive int32 // the others
-	Counters Counters
+	Active     int32 // connections in an active state
+	Inactive   int32 // the others
+	Persistent int32 // persistence templates, which are no connections
+	Counters   Counters
 }
 
 // ServiceInfo is a virtual service as it stands, its servers in list order:

@@ -57,9 +57,10 @@ func (e *Engine) newDest(s *service, key ServerKey) *dest {
 }
 
 // Tick does what is due once in a while: deleted servers are freed 120 to 240
-// seconds after their last connection ended (ip_vs_dest_trash_expire), and
-// what they owned is given back to the host as soon as none is left. It
-// reports whether Owned may have changed. now is on the engine's clock.
+// seconds after their last connection or template ended
+// (ip_vs_dest_trash_expire), and what they owned is given back to the host as
+// soon as no connection is left. It reports whether Owned may have changed. now
+// is on the engine's clock.
 func (e *Engine) Tick(now int64) (changed bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -70,7 +71,7 @@ func (e *Engine) Tick(now int64) (changed bool) {
 		e.swept = now
 		e.trash = slices.DeleteFunc(e.trash, func(t *trashed) bool {
 			switch {
-			case t.Total.Load() != 0:
+			case t.referred():
 				t.idle = 0
 			case t.idle == 0:
 				t.idle = now

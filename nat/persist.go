@@ -1,0 +1,111 @@
+package nat
+
+import (
+	"encoding/binary"
+
+	"vsnat/conntrack"
+	"vsnat/nat/wire"
+)
+
+// Persistence: the connections of one client, or of one network of clients, go
+// to the same server as long as a template says so (ip_vs_sched_persist). A
+// template is an entry of the connection table that no packet belongs to. It is
+// found by the client without its port, so that it is in another shard than
+// the connections it controls.
+
+// retiredPort is the virtual and server port of a template that was rejected,
+// which is found no more and dies by its timer.
+const retiredPort = 0xffff
+
+// persistent makes a connection to the server of the client's template. The
+// shard s of the connection is locked before and after, but not in between: old
+// is the connection that the caller found there and gave up, if any.
+func (w *Worker) persistent(j *job, s *conntrack.Shard, hash uint64, key *conntrack.Key, old conntrack.Ref, svc *service, spec *ServiceSpec) (*conntrack.Conn, Verdict) {
+	s.Unlock()
+	parent, d, v := w.template(j, svc, spec)
+	s.Lock()
+	if d == nil {
+		return nil, v
+	}
+	if c := s.In(hash, key); c != nil && c.Ref() != old {
+		// Another worker made it meanwhile.
+		w.e.table.Release(parent)
+		return c, Verdict{}
+	}
+	c := s.Insert(hash, key, w.now)
+	if c == nil {
+		w.e.table.Release(parent)
+		return nil, drop(TableFull)
+	}
+	c.Control = parent
+	if !d.admit() {
+		s.Remove(c)
+		return nil, drop(ServerGone)
+	}
+	port := w.pkt.DstPort
+	if port == spec.Key.Port && d.key.Port != 0 {
+		port = d.key.Port
+	}
+	w.attach(c, d, port)
+	return c, Verdict{}
+}
+
+// template finds or makes the template of the packet's client. It returns the
+// server, and the template held for a connection that has it as its Control, or
+// no server and what becomes of the packet.
+func (w *Worker) template(j *job, svc *service, spec *ServiceSpec) (conntrack.Ref, *dest, Verdict) {
+	key := templateKey(&w.pkt, spec)
+	hash := w.e.table.Hash(key.Proto, key.Client, key.ClientPort)
+	s := w.e.table.Shard(hash)
+	s.Lock()
+	defer s.Unlock()
+	c := s.Template(hash, &key)
+	var d *dest
+	if c != nil {
+		if d = w.e.destOf(w.snap, c.Server); !w.attracts(d) {
+			c.VirtualPort, c.DestPort = retiredPort, retiredPort
+			c = nil
+		}
+	}
+	if c == nil {
+		var v Verdict
+		svc.mu.Lock()
+		d, v = w.pick(j, svc, spec)
+		svc.mu.Unlock()
+		if d == nil {
+			return 0, nil, v
+		}
+		if c = s.Insert(hash, &key, w.now); c == nil {
+			return 0, nil, drop(TableFull)
+		}
+		c.Flags |= conntrack.Template | conntrack.Flags(d.method.Load()) | conntrack.Inactive
+		c.Server, c.Dest = d.ID, d.key.Addr
+		if key.VirtualPort != 0 {
+			c.DestPort = d.key.Port
+		}
+		c.Timeout = int64(spec.Timeout) * 1e9
+		d.templates.Add(1)
+	}
+	w.e.table.Hold(c.Ref())
+	// Only a new connection renews a template.
+	s.Arm(c, w.now, c.Timeout)
+	return c.Ref(), d, Verdict{}
+}
+
+// attracts reports whether templates of the server bring it new connections
+// (ip_vs_check_template). Being overloaded does not matter.
+func (w *Worker) attracts(d *dest) bool {
+	return d != nil && d.available.Load() && !(w.snap.settings.ExpireQuiescentTemplate && d.quiesced.Load())
+}
+
+// templateKey is what the template of the packet's client is found by. A
+// template that stands for several ports, those of FTP among them, has port 0.
+func templateKey(p *wire.Packet, spec *ServiceSpec) conntrack.Key {
+	key := conntrack.Key{Client: p.Src, Virtual: p.Dst, Proto: p.Proto}
+	client := key.Client[12:]
+	binary.BigEndian.PutUint32(client, binary.BigEndian.Uint32(client)&spec.Netmask)
+	if p.DstPort == spec.Key.Port && p.DstPort != ftpPort {
+		key.VirtualPort = p.DstPort
+	}
+	return key
+}
