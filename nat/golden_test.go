@@ -115,6 +115,8 @@ func command(e *Engine, line string) error {
 			srv.Upper = number(next())
 		case "-p":
 			svc.Persistent, svc.Timeout = true, number(next())
+		case "-o":
+			svc.OnePacket = true
 		case "-M":
 			mask := netip.MustParseAddr(next()).As4()
 			svc.Netmask = binary.BigEndian.Uint32(mask[:])

@@ -45,6 +45,7 @@ func (w *Worker) inboundLocked(j *job, s *conntrack.Shard, hash uint64, key *con
 	}
 	d := w.e.destOf(w.snap, c.Server)
 	if d == nil || !d.available.Load() {
+		w.abandon(s, c, d)
 		return drop(ServerGone)
 	}
 	n := w.counts.of(c.Server)
@@ -53,8 +54,23 @@ func (w *Worker) inboundLocked(j *job, s *conntrack.Shard, hash uint64, key *con
 	w.step(c, d, state.Input)
 	v := w.toServer(j, c)
 	c.InPkts++
-	s.Arm(c, w.now, c.Timeout)
+	if c.Flags&conntrack.OnePacket != 0 {
+		w.settle(c, d)
+	} else {
+		s.Arm(c, w.now, c.Timeout)
+	}
 	return v
+}
+
+// abandon sees to it that a connection whose server was deleted while it was
+// being made ends too.
+func (w *Worker) abandon(s *conntrack.Shard, c *conntrack.Conn, d *dest) {
+	switch {
+	case c.Flags&conntrack.OnePacket != 0:
+		w.settle(c, d)
+	case c.Expires == 0:
+		s.Arm(c, w.now, conntrack.FirstTimeout)
+	}
 }
 
 // reusable reports whether a SYN on this connection's addresses and ports
@@ -102,7 +118,7 @@ func (w *Worker) schedule(j *job, s *conntrack.Shard, hash uint64, key *conntrac
 	if d == nil {
 		return nil, v
 	}
-	c := s.Insert(hash, key, w.now)
+	c := w.connection(s, hash, key, spec)
 	if c == nil {
 		return nil, drop(TableFull)
 	}

@@ -32,16 +32,17 @@ func (w *Worker) persistent(j *job, s *conntrack.Shard, hash uint64, key *conntr
 		w.e.table.Release(parent)
 		return c, Verdict{}
 	}
-	c := s.Insert(hash, key, w.now)
+	c := w.connection(s, hash, key, spec)
 	if c == nil {
 		w.e.table.Release(parent)
 		return nil, drop(TableFull)
 	}
-	c.Control = parent
 	if !d.admit() {
 		s.Remove(c)
+		w.e.table.Release(parent)
 		return nil, drop(ServerGone)
 	}
+	c.Control = parent
 	port := w.pkt.DstPort
 	if port == spec.Key.Port && d.key.Port != 0 {
 		port = d.key.Port
@@ -85,6 +86,9 @@ func (w *Worker) template(j *job, svc *service, spec *ServiceSpec) (conntrack.Re
 		}
 		c.Timeout = int64(spec.Timeout) * 1e9
 		d.templates.Add(1)
+	}
+	if spec.oncePerPacket(w.pkt.Proto) {
+		c.InPkts++ // in its connections' stead
 	}
 	w.e.table.Hold(c.Ref())
 	// Only a new connection renews a template.

@@ -56,6 +56,10 @@ type ServiceSpec struct {
 	// Persistent has all connections of a client, or of a network of clients,
 	// go to one server while a template says so.
 	Persistent bool
+	// OnePacket has every datagram scheduled by itself; it leaves no connection
+	// behind, and masquerading servers' answers are not translated. It concerns
+	// UDP only.
+	OnePacket bool
 	// Timeout is how many seconds a template outlives the last new connection.
 	Timeout uint32
 	// Netmask tells the networks of clients that share a template: an IPv4

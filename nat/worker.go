@@ -3,6 +3,7 @@ package nat
 import (
 	"syscall"
 
+	"vsnat/conntrack"
 	"vsnat/nat/wire"
 	"vsnat/nic"
 	"vsnat/sched"
@@ -21,6 +22,7 @@ type Worker struct {
 	routes *routesBox
 	pkt    wire.Packet
 	req    sched.Request
+	once   conntrack.Conn // of the packet, if it is scheduled by itself
 
 	verdicts [nic.MaxBatch]Verdict
 	out      []Out
