@@ -146,3 +146,10 @@ func (s *site) eventually(what string, ok func() bool) {
 		}
 	}
 }
+
+// inUserNamespace reports whether root is only this process's own idea: then
+// not all users exist (user_namespaces(7)).
+func inUserNamespace() bool {
+	b, err := os.ReadFile("/proc/self/uid_map")
+	return err == nil && strings.Join(strings.Fields(string(b)), " ") != "0 0 4294967295"
+}
