@@ -21,6 +21,9 @@ func TestMain(m *testing.M) {
 			os.Exit(runRefused())
 		}
 	}
+	// A race-detecting program sleeps for a second when it exits, and these tests
+	// run themselves many times.
+	os.Setenv("GORACE", os.Getenv("GORACE")+" atexit_sleep_ms=0")
 	Main(m)
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -34,12 +35,23 @@ where the kernel grants user namespaces.`,
   vsnat lab status
   vsnat lab down
   vsnat lab run -- ab -n 10000 -c 10 http://192.168.28.167/`,
-		Args: cobra.NoArgs,
+		Args:              cobra.NoArgs,
+		PersistentPreRunE: func(*cobra.Command, []string) error { return addOwnDir() },
 	}
 	cmd.AddCommand(upCommand(), runCommand(), execCommand(), statusCommand(), listCommand(), downCommand(),
 		hidden("supervise", func([]string) error { return supervise() }),
 		hidden("page", func(args []string) error { return exitWith(lab.PageMain(args)) }))
 	return cmd
+}
+
+// addOwnDir puts the directory of this program last in PATH, so that commands in
+// a lab find vsnat, and ipvsadm beside it, even where they are not installed.
+func addOwnDir() error {
+	exe, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("lab: %w", err)
+	}
+	return os.Setenv("PATH", os.Getenv("PATH")+":"+filepath.Dir(exe))
 }
 
 // hidden is a verb that only vsnat itself calls.
@@ -77,7 +89,7 @@ func (r *recipe) flags(cmd *cobra.Command) {
 	f.StringVar(&r.subnet, "subnet", "10.0.100.0/24", "network of the real servers, IPv4")
 	f.IntVar(&r.paper.MTU, "mtu", 1500, "MTU of all links, in bytes")
 	f.BoolVar(&r.paper.Forward, "forward", false, "the director's kernel forwards (ip_forward=1), so that the client reaches the servers directly too")
-	f.BoolVar(&r.paper.IPv6, "ipv6", false, "give every host an IPv6 address too, and the service the VIP fd00:28::167")
+	f.BoolVar(&r.paper.IPv6, "ipv6", false, "give every host an IPv6 address too; the service stays IPv4")
 	f.Float64Var(&r.rate, "rate", 0, "hold each server to this many requests/s; 0 is as fast as it can")
 	f.BoolVar(&r.noPage, "no-page", false, "no page servers")
 	f.BoolVar(&r.noDirector, "no-director", false, "nothing runs in the director, and it has no service")
@@ -119,7 +131,7 @@ func (r *recipe) options(name string) (lab.Options, error) {
 }
 
 // serviceCommands returns the ipvsadm commands of the paper: port 80 of every
-// VIP, all real servers of its family behind it, masquerading, weight 1.
+// IPv4 VIP, all real servers behind it, masquerading, weight 1.
 func serviceCommands(t *lab.Topology, scheduler string) [][]string {
 	var commands [][]string
 	add := func(args ...string) {
@@ -127,14 +139,14 @@ func serviceCommands(t *lab.Topology, scheduler string) [][]string {
 	}
 	servers := t.Names(lab.Server)
 	for _, vip := range t.Addresses {
-		if !vip.VIP {
+		if !vip.VIP || !vip.Prefix.Addr().Is4() {
 			continue
 		}
 		service := netip.AddrPortFrom(vip.Prefix.Addr(), 80).String()
 		add("-A", "-t", service, "-s", scheduler)
 		for _, name := range servers {
 			for _, a := range t.Addresses {
-				if a.Host == name && a.Prefix.Addr().Is4() == vip.Prefix.Addr().Is4() {
+				if a.Host == name && a.Prefix.Addr().Is4() {
 					add("-a", "-t", service, "-r", netip.AddrPortFrom(a.Prefix.Addr(), 80).String(), "-m", "-w", "1")
 				}
 			}
@@ -326,7 +338,8 @@ func downCommand() *cobra.Command {
 		Use:   "down [NAME]",
 		Short: "End a lab",
 		Long: `End a lab: its director in good order, everything else at once. When down
-returns, no process, namespace, link or file of it is left.`,
+returns, no process and no file of it is left, and nothing holds its
+namespaces and links any more: the kernel takes them away.`,
 		Example: `  vsnat lab down
   vsnat lab down slow
   vsnat lab down --all`,

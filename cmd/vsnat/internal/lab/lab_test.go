@@ -35,6 +35,9 @@ func TestMain(m *testing.M) {
 			os.Exit(fakeIpvsadm(os.Args[2:]))
 		}
 	}
+	// A race-detecting program sleeps for a second when it exits, and these tests
+	// run themselves many times.
+	os.Setenv("GORACE", os.Getenv("GORACE")+" atexit_sleep_ms=0")
 	lab.Main(m)
 }
 

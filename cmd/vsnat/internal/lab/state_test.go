@@ -4,10 +4,13 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"vsnat/bench/lab"
 )
 
 func TestParseStartTime(t *testing.T) {
@@ -121,4 +124,28 @@ func TestEveryVerbHasHelpWithAnExample(t *testing.T) {
 		}
 	}
 	check(Command())
+}
+
+func TestServiceCommands(t *testing.T) {
+	r := recipe{subnet: "10.0.100.0/24", scheduler: "wrr", director: []string{"--debug"}}
+	r.paper.Servers, r.paper.IPv6 = 2, true
+	r.setup = []string{"echo done"}
+	o, err := r.options("x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, argv := range append([][]string{o.Director}, o.Setup...) {
+		got = append(got, strings.Join(argv, " "))
+	}
+	want := []string{
+		lab.Self + " run --debug",
+		lab.Self + " ipvsadm -A -t 192.168.28.167:80 -s wrr",
+		lab.Self + " ipvsadm -a -t 192.168.28.167:80 -r 10.0.100.11:80 -m -w 1",
+		lab.Self + " ipvsadm -a -t 192.168.28.167:80 -r 10.0.100.12:80 -m -w 1",
+		"sh -c echo done",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("commands\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
 }
