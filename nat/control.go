@@ -339,6 +339,7 @@ func (e *Engine) publish() {
 		snap.owned[s.key] = struct{}{}
 		snap.servers[serverEndpoint(s, t.dest)] = struct{}{}
 	}
+	e.known.Store(&snap.dests)
 	e.snap.Store(snap)
 	e.dirty = false
 }

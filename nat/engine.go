@@ -40,6 +40,7 @@ type Engine struct {
 	table  *conntrack.Table
 	snap   atomic.Pointer[snapshot]
 	routes atomic.Pointer[routesBox]
+	known  atomic.Pointer[[]*dest] // dests as it stands; never changed in place
 	total  tally
 
 	timeouts atomic.Pointer[state.Timeouts]
@@ -119,8 +120,9 @@ func (e *Engine) end(snap *snapshot, s *conntrack.Shard, c *conntrack.Conn, now 
 	s.Remove(c)
 }
 
-// destOf returns the server of that number. A worker's snapshot may be older
-// than a connection that another worker made: then the newest one has it.
+// destOf returns the server of that number. A snapshot may be older than a
+// connection to the server, and the newest one is still to come when the first
+// packets are given to a server that is being added.
 func (e *Engine) destOf(snap *snapshot, id uint32) *dest {
 	if id == 0 {
 		return nil
@@ -128,7 +130,10 @@ func (e *Engine) destOf(snap *snapshot, id uint32) *dest {
 	if d := snap.dest(id); d != nil {
 		return d
 	}
-	return e.snap.Load().dest(id)
+	if all := *e.known.Load(); int(id) < len(all) {
+		return all[id]
+	}
+	return nil
 }
 
 // noRoutes is the host before anything is known of it.

@@ -53,6 +53,8 @@ func (e *Engine) newDest(s *service, key ServerKey) *dest {
 		d.ID = uint32(len(e.dests))
 		e.dests = append(e.dests, d)
 	}
+	all := slices.Clone(e.dests)
+	e.known.Store(&all)
 	return d
 }
 
