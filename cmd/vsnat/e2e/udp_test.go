@@ -109,7 +109,7 @@ func TestUDP(t *testing.T) {
 // at once: its reset, or its ICMP error.
 func TestClosedServerPort(t *testing.T) {
 	s := newSite(t, lab.PaperOptions{})
-	s.direct()
+	d := s.direct()
 	for _, proto := range []string{"-t ", "-u "} {
 		s.ipvsadm("-A " + proto + vip + ":81 -s rr")
 		s.ipvsadm("-a " + proto + vip + ":81 -r " + server1 + ":81 -m")
@@ -123,6 +123,11 @@ func TestClosedServerPort(t *testing.T) {
 	}
 	if n, err := conn.Read(make([]byte, 10)); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("UDP to a closed port of the server: %d bytes, %v; want ECONNREFUSED", n, err)
+	}
+	// The refusals were the server's, not the director's.
+	s.eventually("two refusals have come through director-1", func() bool { return d.ledger("director-1").Forwarded == 2 })
+	if l := d.ledger("director-0"); l.Replied != 0 {
+		t.Errorf("the director itself has answered %d frames", l.Replied)
 	}
 }
 
