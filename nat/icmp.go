@@ -59,12 +59,19 @@ func (w *Worker) icmpInbound(j *job) Verdict {
 // sent it (ip_vs_out_icmp).
 func (w *Worker) icmpOutbound(j *job) Verdict {
 	icmp := wire.ICMPv4(j.l4)
-	if !icmp.IsRelated() || w.pkt.Frag {
+	// The guard keeps all errors about our packets from the host, those too that
+	// IPVS leaves to it: parameter problems.
+	related := icmp.IsRelated()
+	if !related && icmp.Type() != wire.ICMPv4ParamProblem || w.pkt.Frag {
 		return passed
 	}
 	var q wire.Packet
 	if r := q.ParseQuoted(icmp.Payload(), 0, false); r != wire.Parsed || q.Frag && !q.FirstFrag {
 		return passed
+	}
+	server := Endpoint{Proto: q.Proto, Addr: q.Dst, Port: q.DstPort}
+	if !related {
+		return w.stray(j, server)
 	}
 	hash := w.e.table.Hash(q.Proto, q.Src, q.SrcPort)
 	s := w.e.table.Shard(hash)
@@ -72,7 +79,7 @@ func (w *Worker) icmpOutbound(j *job) Verdict {
 	defer s.Unlock()
 	c := s.Out(hash, q.Proto, q.Dst, q.DstPort, q.Src, q.SrcPort)
 	if c == nil {
-		return w.stray(j, Endpoint{Proto: q.Proto, Addr: q.Dst, Port: q.DstPort})
+		return w.stray(j, server)
 	}
 	if w.pkt.Dst != c.Client {
 		// Not on its way to the client that the quoted packet came from.
