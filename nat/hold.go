@@ -121,6 +121,17 @@ func (w *Worker) retryHeld() {
 	}
 }
 
+// Close ends the worker: the frames that it still holds are lost, and counted.
+// The worker is not used any more, but for Ledger.
+func (w *Worker) Close() {
+	for i := range w.held.slot {
+		if h := &w.held.slot[i]; h.state == heldWaits {
+			w.release(h, heldFree, drop(Abandoned))
+		}
+	}
+	w.Commit()
+}
+
 func (w *Worker) release(h *held, to heldState, v Verdict) {
 	h.state = to
 	if to == heldLeaves {

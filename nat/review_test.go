@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"vsnat/nat/wire"
+	"vsnat/nic"
 )
 
 // A server takes connections from the moment that the scheduler knows it: the
@@ -29,3 +30,61 @@ func TestServerThatIsBeingAddedTakesConnections(t *testing.T) {
 	}
 }
 
+
+// Frames that wait when their worker ends are not left in the ledger as waiting.
+func TestClosedWorkerHoldsNothing(t *testing.T) {
+	b := newBed(t, Options{})
+	b.routes.routes[1].hop.State = nic.HopUnresolved
+	b.e.SetRoutes(b.routes)
+	for i := range 3 {
+		from := netip.AddrPortFrom(client.Addr(), uint16(1000+i))
+		if v, _ := b.in(clientNIC, packet(ProtoTCP, from, vip, wire.SYN, nil)); v != holding {
+			t.Fatalf("%v (%v)", v, v.Reason)
+		}
+	}
+	w := b.workers[clientNIC]
+	w.Close()
+	l := w.Ledger()
+	if l.Held != 0 || l.Dropped[Abandoned] != 3 || l.Received != 3 || !l.Balanced() {
+		t.Errorf("ledger %+v", l)
+	}
+}
+
+// The guard keeps every ICMP error about a real server's packets from the host,
+// so those that IPVS does not translate are forwarded as the host would.
+func TestParameterProblemIsForwardedAsTheHostWould(t *testing.T) {
+	quoted := packet(ProtoTCP, client, rip, wire.ACK, []byte("some payload"))
+	var buf [600]byte
+	n := wire.BuildICMPv4Error(buf[:], [4]byte{192, 0, 2, 254}, 1, wire.ICMPv4ParamProblem, 0, 0, wire.IPv4(quoted.Eth()[wire.EthernetLen:]))
+	frame := func() nic.Frame {
+		f := nic.Frame{Buf: make([]byte, nic.VNetHdrLen+wire.EthernetLen+n)}
+		wire.Ethernet(f.Eth()).SetType(wire.TypeIPv4)
+		copy(f.Eth()[wire.EthernetLen:], buf[:n])
+		return f
+	}
+	for _, c := range []struct {
+		name            string
+		guarded, router bool
+		want            Verdict
+	}{
+		{name: "the host sees it", router: true, want: passed},
+		{name: "a router", guarded: true, router: true, want: forwarded},
+		{name: "no router", guarded: true, want: drop(NoConnection)},
+	} {
+		b := newBed(t, Options{Guarded: c.guarded})
+		b.routes.router = c.router
+		b.connect()
+		v, out := b.in(serverNIC, frame())
+		if v != c.want {
+			t.Errorf("%s: %v (%v), want %v", c.name, v, v.Reason, c.want)
+		}
+		if v != forwarded {
+			continue
+		}
+		o := &out[0]
+		o.checksums(t)
+		if ttl := wire.IPv4(o.Eth()[o.pkt.L3:]).TTL(); ttl != 63 || o.pkt.Src != netip.MustParseAddr("192.0.2.254").As16() || o.port != clientNIC {
+			t.Errorf("%s: left by %d, TTL %d: %+v", c.name, o.port, ttl, o.pkt)
+		}
+	}
+}

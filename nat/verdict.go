@@ -41,6 +41,7 @@ const (
 	NoRouteOut
 	HoldFull
 	NeighbourFailed
+	Abandoned
 	TooBig
 	ICMPLimited
 	NoAnswer
@@ -69,6 +70,7 @@ var reasonNames = [NumReasons]string{
 	NoRouteOut:      "no-route",
 	HoldFull:        "hold-full",
 	NeighbourFailed: "neighbour-failed",
+	Abandoned:       "abandoned",
 	TooBig:          "too-big",
 	ICMPLimited:     "icmp-limited",
 	NoAnswer:        "no-answer",
@@ -96,6 +98,7 @@ var reasonHelp = [NumReasons]string{
 	NoRouteOut:      "no route to the destination, and no answer may be sent",
 	HoldFull:        "too many packets wait for a neighbour already",
 	NeighbourFailed: "the next hop does not answer ARP",
+	Abandoned:       "waited for a neighbour when the NIC that it had come in by, or the director, left",
 	TooBig:          "larger than the next link takes, and may not be fragmented here",
 	ICMPLimited:     "an ICMP answer was due, but too many were sent just before",
 	NoAnswer:        "must not be answered (a reset, an ICMP error, a broadcast)",
