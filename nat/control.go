@@ -31,6 +31,7 @@ type Tx struct{ e *Engine }
 // AddService adds a virtual service without servers.
 func (tx *Tx) AddService(spec ServiceSpec) error {
 	const op = "add-service"
+	spec.Key = spec.Key.identity()
 	if tx.e.service(spec.Key) != nil {
 		return refuse(op, spec.Key, syscall.EEXIST, "")
 	}
@@ -57,6 +58,10 @@ func (e *Engine) newScheduler(name string) (sched.Scheduler, error) {
 
 func supported(op string, k ServiceKey) error {
 	switch {
+	case k.V6:
+		return refuse(op, k, syscall.EAFNOSUPPORT, "only IPv4 services are supported")
+	case k.Mark != 0:
+		return nil
 	case k.Proto != ProtoTCP && k.Proto != ProtoUDP:
 		return refuse(op, k, syscall.EPROTONOSUPPORT, "only TCP and UDP services are supported")
 	case !is4(k.Addr):
@@ -70,6 +75,7 @@ func supported(op string, k ServiceKey) error {
 // keep the timeout they were made with.
 func (tx *Tx) EditService(spec ServiceSpec) error {
 	const op = "edit-service"
+	spec.Key = spec.Key.identity()
 	s := tx.e.service(spec.Key)
 	if s == nil {
 		return refuse(op, spec.Key, syscall.ESRCH, "")
@@ -302,6 +308,7 @@ func (s *service) info() ServiceInfo {
 }
 
 func (e *Engine) service(k ServiceKey) *service {
+	k = k.identity()
 	for _, s := range e.services {
 		if s.key == k {
 			return s
@@ -313,7 +320,9 @@ func (e *Engine) service(k ServiceKey) *service {
 // publish makes the snapshot anew from the control's state.
 func (e *Engine) publish() {
 	snap := &snapshot{
-		services: make(map[ServiceKey]*service, len(e.services)),
+		services: make(map[Endpoint]*service, len(e.services)),
+		marked:   make(map[uint32]*service),
+		rules:    slices.Clone(e.rules),
 		vips:     make(map[Addr]struct{}, len(e.services)),
 		owned:    make(map[Endpoint]struct{}, len(e.services)),
 		servers:  make(map[Endpoint]struct{}, len(e.dests)),
@@ -321,23 +330,23 @@ func (e *Engine) publish() {
 		settings: e.settings,
 	}
 	for _, s := range e.services {
-		snap.services[s.key] = s
-		snap.vips[s.key.Addr] = struct{}{}
-		snap.owned[s.key] = struct{}{}
-		snap.ftp = snap.ftp || s.key.Port == ftpPort
-		snap.anyPort = snap.anyPort || s.key.Port == 0
+		if s.key.Mark != 0 {
+			snap.marked[s.key.Mark] = s
+		} else {
+			snap.services[Endpoint{Proto: s.key.Proto, Addr: s.key.Addr, Port: s.key.Port}] = s
+			snap.ftp = snap.ftp || s.key.Port == ftpPort
+			snap.anyPort = snap.anyPort || s.key.Port == 0
+		}
+		snap.own(s)
 		for _, d := range s.dests {
-			snap.servers[serverEndpoint(s, d)] = struct{}{}
+			snap.ownServer(s, d)
 		}
 	}
 	for _, t := range e.trash {
-		if t.left = t.Total.Load() != 0; !t.left {
-			continue
+		if t.left = t.Total.Load() != 0; t.left {
+			snap.own(t.service.Load())
+			snap.ownServer(t.service.Load(), t.dest)
 		}
-		s := t.service.Load()
-		snap.vips[s.key.Addr] = struct{}{}
-		snap.owned[s.key] = struct{}{}
-		snap.servers[serverEndpoint(s, t.dest)] = struct{}{}
 	}
 	e.known.Store(&snap.dests)
 	e.snap.Store(snap)

@@ -52,6 +52,7 @@ type Engine struct {
 	dests    []*dest  // by server number
 	free     []uint32 // server numbers to use again
 	settings Settings
+	rules    []MarkRule
 	dirty    bool  // a new snapshot is due
 	swept    int64 // when the trash was last looked through
 }

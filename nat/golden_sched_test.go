@@ -28,6 +28,7 @@ type event struct {
 	To      *string `json:"to"`
 	Answer  []uint8 `json:"answer"`
 	Dests   [][]any `json:"dests"`
+	Mark    uint32  `json:"mark"`
 }
 
 // TestGoldenSchedulers replays recordings of real kernels, connection by
@@ -46,8 +47,7 @@ func TestGoldenSchedulers(t *testing.T) {
 			names = append(names, filepath.Base(f))
 		}
 	}
-	// Persistence, firewall marks and one-packet scheduling are not built yet.
-	for _, name := range wanted(t, names, leaveOut("VSNAT_GOLDEN", "*-persistfwm*,dh-inc*,dh-one*,lblc-*,lblcr-*")) {
+	for _, name := range wanted(t, names, leaveOut("VSNAT_GOLDEN", "")) {
 		t.Run(strings.TrimSuffix(strings.TrimSuffix(name, ".gz"), ".jsonl"), func(t *testing.T) {
 			replaySchedule(t, filepath.Join(dir, name))
 		})
@@ -119,6 +119,13 @@ func replaySchedule(t *testing.T, path string) {
 			if err := command(r.e, ev.Ipvsadm); err != nil {
 				t.Fatalf("%s: %s: %v", where, ev.Ipvsadm, err)
 			}
+		case "mark":
+			r.e.Update(func(tx *Tx) {
+				rule := MarkRule{Selector: Selector{Dst: netip.MustParsePrefix(ev.Dst)}, Mark: ev.Mark}
+				if err := tx.SetMarkRules(append(tx.MarkRules(), rule)); err != nil {
+					t.Fatalf("%s: %v", where, err)
+				}
+			})
 		case "connect":
 			r.connect(where, &ev)
 		case "close":

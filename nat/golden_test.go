@@ -91,6 +91,10 @@ func command(e *Engine, line string) error {
 			}
 			ap := netip.MustParseAddrPort(next())
 			svc.Key.Addr, svc.Key.Port = ap.Addr().As16(), ap.Port()
+		case "-f":
+			svc.Key.Mark = number(next())
+		case "-6":
+			svc.Key.V6 = true
 		case "-s":
 			svc.Scheduler = next()
 		case "-b":

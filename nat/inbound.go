@@ -9,7 +9,7 @@ import (
 	"vsnat/sched"
 )
 
-// inbound deals with a TCP or UDP packet to a VIP (ip_vs_in in the kernel's
+// inbound deals with a TCP or UDP packet to a VIP or with a mark (ip_vs_in in the kernel's
 // ip_vs_core.c).
 func (w *Worker) inbound(j *job) Verdict {
 	p := &w.pkt
@@ -88,9 +88,13 @@ func reusable(c *conntrack.Conn) bool {
 // it, if any. The shard s is locked; it may be unlocked for a while.
 func (w *Worker) schedule(j *job, s *conntrack.Shard, hash uint64, key *conntrack.Key, old conntrack.Ref) (*conntrack.Conn, Verdict) {
 	p := &w.pkt
-	svc := w.snap.service(p)
+	svc := w.snap.service(w.mark(j), p)
 	if svc == nil {
-		return nil, w.hostAnswer(j)
+		v := w.hostAnswer(j)
+		if v == passed && !w.snap.vip(p.Dst) {
+			v = w.stray(j, Endpoint{Proto: p.Proto, Addr: p.Src, Port: p.SrcPort})
+		}
+		return nil, v
 	}
 	if p.Proto == ProtoTCP && (p.TCPFlags&wire.RST != 0 || p.TCPFlags&wire.SYN == 0) {
 		return nil, w.hostAnswer(j)
@@ -109,7 +113,7 @@ func (w *Worker) schedule(j *job, s *conntrack.Shard, hash uint64, key *conntrac
 	if spec.Persistent {
 		return w.persistent(j, s, hash, key, old, svc, spec)
 	}
-	if p.DstPort != spec.Key.Port {
+	if spec.Key.Mark == 0 && p.DstPort != spec.Key.Port {
 		return nil, w.noServer(j, spec)
 	}
 	svc.mu.Lock()
@@ -127,7 +131,7 @@ func (w *Worker) schedule(j *job, s *conntrack.Shard, hash uint64, key *conntrac
 	if port == 0 {
 		port = p.DstPort
 	}
-	w.attach(c, d, port)
+	w.attach(j, c, d, port)
 	return c, Verdict{}
 }
 
@@ -154,7 +158,8 @@ func (w *Worker) pick(j *job, svc *service, spec *ServiceSpec) (*dest, Verdict) 
 
 // attach gives a connection that the server has counted its server and the port
 // there.
-func (w *Worker) attach(c *conntrack.Conn, d *dest, port uint16) {
+func (w *Worker) attach(j *job, c *conntrack.Conn, d *dest, port uint16) {
+	c.Mark = w.mark(j)
 	c.Server, c.Dest, c.DestPort = d.ID, d.key.Addr, port
 	c.Flags |= conntrack.Flags(d.method.Load()) | conntrack.Inactive
 	w.counts.of(d.ID).Conns++

@@ -47,7 +47,7 @@ func (w *Worker) persistent(j *job, s *conntrack.Shard, hash uint64, key *conntr
 	if port == spec.Key.Port && d.key.Port != 0 {
 		port = d.key.Port
 	}
-	w.attach(c, d, port)
+	w.attach(j, c, d, port)
 	return c, Verdict{}
 }
 
@@ -80,7 +80,7 @@ func (w *Worker) template(j *job, svc *service, spec *ServiceSpec) (conntrack.Re
 			return 0, nil, drop(TableFull)
 		}
 		c.Flags |= conntrack.Template | conntrack.Flags(d.method.Load()) | conntrack.Inactive
-		c.Server, c.Dest = d.ID, d.key.Addr
+		c.Server, c.Dest, c.Mark = d.ID, d.key.Addr, w.mark(j)
 		if key.VirtualPort != 0 {
 			c.DestPort = d.key.Port
 		}
@@ -103,13 +103,21 @@ func (w *Worker) attracts(d *dest) bool {
 }
 
 // templateKey is what the template of the packet's client is found by. A
-// template that stands for several ports, those of FTP among them, has port 0.
+// template that stands for several ports, those of FTP among them, has port 0;
+// that of a mark has the mark as its address.
 func templateKey(p *wire.Packet, spec *ServiceSpec) conntrack.Key {
 	key := conntrack.Key{Client: p.Src, Virtual: p.Dst, Proto: p.Proto}
 	client := key.Client[12:]
 	binary.BigEndian.PutUint32(client, binary.BigEndian.Uint32(client)&spec.Netmask)
-	if p.DstPort == spec.Key.Port && p.DstPort != ftpPort {
-		key.VirtualPort = p.DstPort
+	switch {
+	case p.DstPort == spec.Key.Port:
+		if p.DstPort != ftpPort {
+			key.VirtualPort = p.DstPort
+		}
+	case spec.Key.Mark != 0:
+		key.Proto = 0
+		key.Virtual = Addr{10: 0xff, 11: 0xff}
+		binary.BigEndian.PutUint32(key.Virtual[12:], spec.Key.Mark)
 	}
 	return key
 }

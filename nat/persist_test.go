@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -364,20 +365,27 @@ func TestServicesOfOtherPorts(t *testing.T) {
 func TestOwnedPorts(t *testing.T) {
 	for _, c := range []struct {
 		service, server string
-		vport, rport    uint16
+		vports          []uint16
+		rport           uint16
+		wide            int
 	}{
-		{"-t 192.0.2.1:80 -s rr", "10.0.0.11:8080", 80, 8080},
-		{"-t 192.0.2.1:80 -s rr", "10.0.0.11:0", 80, 80},
-		{"-t 192.0.2.1:80 -s rr -p 100", "10.0.0.11:8080", 80, 8080},
-		{"-t 192.0.2.1:0 -s rr -p 100", "10.0.0.11:8080", 0, 0},
-		{"-t 192.0.2.1:21 -s rr", "10.0.0.11:2121", 21, 2121},
-		{"-t 192.0.2.1:21 -s rr -p 100", "10.0.0.11:2121", 21, 0},
+		{"-t 192.0.2.1:80 -s rr", "10.0.0.11:8080", []uint16{80}, 8080, 0},
+		{"-t 192.0.2.1:80 -s rr", "10.0.0.11:0", []uint16{80}, 80, 0},
+		{"-t 192.0.2.1:80 -s rr -p 100", "10.0.0.11:8080", []uint16{80}, 8080, 0},
+		{"-t 192.0.2.1:0 -s rr -p 100", "10.0.0.11:8080", []uint16{0}, 0, 0},
+		{"-t 192.0.2.1:21 -s rr", "10.0.0.11:2121", []uint16{21}, 2121, 0},
+		{"-t 192.0.2.1:21 -s rr -p 100", "10.0.0.11:2121", []uint16{20, 21}, 0, 1},
 	} {
 		b := newBed(t, Options{})
 		name := strings.Join(strings.Fields(c.service)[:2], " ")
 		b.command("-C", "-A "+c.service, fmt.Sprintf("-a %s -r %s -m", name, c.server))
 		o := b.e.Owned()
-		if len(o.Services) != 1 || o.Services[0].Port != c.vport || len(o.Servers) != 1 || o.Servers[0].Port != c.rport {
+		var vports []uint16
+		for _, ep := range o.Services {
+			vports = append(vports, ep.Port)
+		}
+		slices.Sort(vports)
+		if !slices.Equal(vports, c.vports) || len(o.Servers) != 1 || o.Servers[0].Port != c.rport || len(o.Wide) != c.wide {
 			t.Errorf("%s, %s: owned %+v", c.service, c.server, o)
 		}
 	}

@@ -4,7 +4,9 @@ import "vsnat/nat/wire"
 
 // snapshot is what workers look things up in: immutable, replaced whole.
 type snapshot struct {
-	services map[ServiceKey]*service
+	services map[Endpoint]*service
+	marked   map[uint32]*service // by firewall mark
+	rules    []MarkRule
 	ftp      bool // a service has port 21
 	anyPort  bool // a service has port 0
 	// vips has every address that services have, or had while connections of
@@ -13,6 +15,7 @@ type snapshot struct {
 	// owned has the VIP endpoints, and servers the real servers' endpoints,
 	// whose frames the guard keeps from the host. Port 0 is all ports.
 	owned, servers map[Endpoint]struct{}
+	wide           []Selector
 	dests          []*dest // by server number; 0 is none
 	settings       Settings
 }
@@ -26,11 +29,16 @@ const (
 )
 
 // service finds the service of a packet without connection
-// (ip_vs_service_find): the one of its destination, else that of FTP's control
-// port, whose clients open data connections to other ports, else the one of all
-// ports.
-func (s *snapshot) service(p *wire.Packet) *service {
-	k := ServiceKey{Proto: p.Proto, Addr: p.Dst, Port: p.DstPort}
+// (ip_vs_service_find): the one of its mark, else that of its destination, else
+// that of FTP's control port, whose clients open data connections to other
+// ports, else the one of all ports.
+func (s *snapshot) service(mark uint32, p *wire.Packet) *service {
+	if mark != 0 {
+		if svc := s.marked[mark]; svc != nil {
+			return svc
+		}
+	}
+	k := Endpoint{Proto: p.Proto, Addr: p.Dst, Port: p.DstPort}
 	svc := s.services[k]
 	if svc == nil && s.ftp && p.Proto == ProtoTCP && (p.DstPort == ftpDataPort || p.DstPort >= unprivileged) {
 		k.Port = ftpPort

@@ -17,20 +17,45 @@ const (
 	ProtoUDP uint8 = 17
 )
 
-// ServiceKey names a virtual service: protocol, VIP and port (host order).
+// ServiceKey names a virtual service: by protocol, VIP and port (host order; 0
+// is all ports that no other service has), or by a firewall mark.
 type ServiceKey struct {
 	Proto uint8
 	Port  uint16
 	Addr  Addr
+	// Mark, if not 0, names the service of the packets that the mark rules give
+	// this mark. The fields above do not matter then; V6 tells its IPv6 service
+	// from its IPv4 one.
+	Mark uint32
+	V6   bool
 }
 
-// String returns the key as "tcp 192.0.2.1:80".
+// String returns the key as "tcp 192.0.2.1:80" or "fwmark 7".
 func (k ServiceKey) String() string {
+	switch {
+	case k.Mark != 0 && k.V6:
+		return fmt.Sprintf("fwmark %d ipv6", k.Mark)
+	case k.Mark != 0:
+		return fmt.Sprintf("fwmark %d", k.Mark)
+	}
 	return fmt.Sprintf("%s %s", protoName(k.Proto), AddrPort(k.Addr, k.Port))
 }
 
+// identity is the key without the fields that do not matter.
+func (k ServiceKey) identity() ServiceKey {
+	if k.Mark != 0 {
+		return ServiceKey{Mark: k.Mark, V6: k.V6}
+	}
+	k.V6 = false
+	return k
+}
+
 // Endpoint is an address and port (host order) of one protocol.
-type Endpoint = ServiceKey
+type Endpoint struct {
+	Proto uint8
+	Port  uint16
+	Addr  Addr
+}
 
 // AddrPort returns addr and port in the standard library's form, an
 // IPv4-mapped address as IPv4.

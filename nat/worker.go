@@ -172,6 +172,9 @@ type job struct {
 	eth wire.Ethernet
 	ip  wire.IPv4 // from the IP header to the end of the IP packet
 	l4  []byte    // transport header and payload
+
+	mark       uint32 // see [Worker.mark]
+	classified bool
 }
 
 // judge decides about one frame.
@@ -208,10 +211,16 @@ func (w *Worker) judge(f *nic.Frame, i int) Verdict {
 	case p.Proto == wire.ProtoICMP && in:
 		return w.icmpInbound(&j)
 	case p.Proto == wire.ProtoICMP:
+		if len(w.snap.rules) > 0 {
+			// Connections by mark have any address as their VIP.
+			if v := w.icmpInbound(&j); v != passed {
+				return v
+			}
+		}
 		return w.icmpOutbound(&j)
 	case p.Proto != ProtoTCP && p.Proto != ProtoUDP:
 		return passed
-	case in:
+	case in, len(w.snap.rules) > 0 && w.forMark(&j):
 		return w.inbound(&j)
 	}
 	return w.outbound(&j)

@@ -5,6 +5,8 @@ import (
 	"os"
 	"syscall"
 
+	"go.uber.org/zap"
+
 	"vsnat/cmd/vsnat/internal/control"
 	"vsnat/conntrack"
 	"vsnat/conntrack/state"
@@ -33,10 +35,7 @@ func (d *daemon) Apply(c *control.Command) error {
 	case control.AddService, control.EditService:
 		err = d.applyService(c)
 	case control.DeleteService:
-		var key nat.ServiceKey
-		if key, err = serviceKey(&c.Service.ServiceID); err == nil {
-			d.engine.Update(func(tx *nat.Tx) { err = tx.DeleteService(key) })
-		}
+		d.engine.Update(func(tx *nat.Tx) { err = tx.DeleteService(serviceKey(&c.Service.ServiceID)) })
 	default:
 		err = d.applyServer(c)
 	}
@@ -51,39 +50,50 @@ func (d *daemon) zero(s *control.Service) (err error) {
 		d.engine.Update(func(tx *nat.Tx) { err = tx.Zero(nil) })
 		return err
 	}
-	key, err := serviceKey(&s.ServiceID)
-	if err == nil {
-		d.engine.Update(func(tx *nat.Tx) { err = tx.Zero(&key) })
-	}
+	key := serviceKey(&s.ServiceID)
+	d.engine.Update(func(tx *nat.Tx) { err = tx.Zero(&key) })
 	return err
 }
 
 func (d *daemon) applyService(c *control.Command) error {
-	key, err := serviceKey(&c.Service.ServiceID)
+	if c.Service.PE != "" {
+		return fmt.Errorf("daemon: persistence engines are not built: %w", syscall.EOPNOTSUPP)
+	}
+	spec := serviceSpec(c.Service)
+	var soon nat.Endpoints
+	d.engine.Update(func(tx *nat.Tx) { soon = tx.Endpoints(spec) })
+	// The guard comes first, so that the host answers no packet that we do.
+	err := d.syncGuard(soon)
 	if err != nil {
 		return err
 	}
-	if f := c.Service.Flags &^ (control.Flag1 | control.Flag2 | control.Flag3); f != 0 || c.Service.PE != "" {
-		return fmt.Errorf("daemon: persistence and one-packet scheduling are not built: %w", syscall.EOPNOTSUPP)
+	d.engine.Update(func(tx *nat.Tx) {
+		if c.Op == control.EditService {
+			err = tx.EditService(spec)
+		} else {
+			err = tx.AddService(spec)
+		}
+	})
+	if err == nil {
+		d.warnOfLimits(&spec, &soon)
 	}
-	spec := nat.ServiceSpec{Key: key, Scheduler: c.Service.Scheduler, Flags: schedFlags(c.Service.Flags)}
-	if c.Op == control.EditService {
-		d.engine.Update(func(tx *nat.Tx) { err = tx.EditService(spec) })
-		return err
-	}
-	// The guard comes first, so that the host answers no packet that we do.
-	if err := d.syncGuard(nat.Endpoints{Services: []nat.Endpoint{key}}); err != nil {
-		return err
-	}
-	d.engine.Update(func(tx *nat.Tx) { err = tx.AddService(spec) })
 	return d.undoGuard(err)
 }
 
-func (d *daemon) applyServer(c *control.Command) error {
-	key, err := serviceKey(&c.Service.ServiceID)
-	if err != nil {
-		return err
+// warnOfLimits says what a service that was added or edited will not do.
+func (d *daemon) warnOfLimits(spec *nat.ServiceSpec, owns *nat.Endpoints) {
+	name := zap.Stringer("service", spec.Key)
+	if spec.Key.Mark != 0 && len(owns.Services)+len(owns.Wide) == 0 {
+		d.log.Warn("no rule gives packets this mark: the service gets none", name)
 	}
+	if d.guard != nil && len(owns.Wide) > 0 {
+		d.log.Warn("packets of this service that the guard cannot tell reach the host too, which may answer them", name)
+	}
+}
+
+func (d *daemon) applyServer(c *control.Command) error {
+	var err error
+	key := serviceKey(&c.Service.ServiceID)
 	server := nat.ServerKey{Addr: c.Server.Address.As16(), Port: c.Server.Port}
 	if c.Op == control.DeleteServer {
 		d.engine.Update(func(tx *nat.Tx) { err = tx.DeleteServer(key, server) })
@@ -99,8 +109,17 @@ func (d *daemon) applyServer(c *control.Command) error {
 		return err
 	}
 	if spec.Method == conntrack.Masq {
-		ep := nat.Endpoint{Proto: key.Proto, Addr: server.Addr, Port: server.Port}
-		if err := d.syncGuard(nat.Endpoints{Servers: []nat.Endpoint{ep}}); err != nil {
+		var soon nat.Endpoints
+		d.engine.Update(func(tx *nat.Tx) {
+			var s nat.ServiceInfo
+			if s, err = tx.Service(key); err == nil {
+				soon = tx.Endpoints(s.ServiceSpec, server)
+			}
+		})
+		if err != nil {
+			return err
+		}
+		if err := d.syncGuard(soon); err != nil {
 			return err
 		}
 	}
@@ -149,11 +168,50 @@ func methodName(m conntrack.Method) control.Method {
 // ones.
 func schedFlags(f control.ServiceFlags) sched.Flags { return sched.Flags(f >> 3) }
 
-func serviceKey(id *control.ServiceID) (nat.ServiceKey, error) {
+func serviceKey(id *control.ServiceID) nat.ServiceKey {
 	if id.FWMark != 0 {
-		return nat.ServiceKey{}, fmt.Errorf("daemon: firewall mark services are not built: %w", syscall.EOPNOTSUPP)
+		return nat.ServiceKey{Mark: id.FWMark, V6: id.Family == control.IPv6}
 	}
-	return nat.ServiceKey{Proto: id.Protocol.Number(), Addr: id.Address.As16(), Port: id.Port}, nil
+	return nat.ServiceKey{Proto: id.Protocol.Number(), Addr: id.Address.As16(), Port: id.Port}
+}
+
+// serviceID is the inverse of serviceKey.
+func serviceID(k nat.ServiceKey) control.ServiceID {
+	if k.Mark != 0 {
+		family := control.IPv4
+		if k.V6 {
+			family = control.IPv6
+		}
+		return control.ServiceID{Family: family, FWMark: k.Mark}
+	}
+	addr := nat.AddrPort(k.Addr, k.Port).Addr()
+	return control.ServiceID{
+		Family: control.FamilyOf(addr), Protocol: control.ProtocolOf(k.Proto), Address: addr, Port: k.Port,
+	}
+}
+
+func serviceSpec(s *control.Service) nat.ServiceSpec {
+	return nat.ServiceSpec{
+		Key:        serviceKey(&s.ServiceID),
+		Scheduler:  s.Scheduler,
+		Flags:      schedFlags(s.Flags),
+		Persistent: s.Flags&control.Persistent != 0,
+		OnePacket:  s.Flags&control.OnePacket != 0,
+		Timeout:    s.Timeout,
+		Netmask:    uint32(s.Netmask),
+	}
+}
+
+// serviceFlags are a service's flags in the kernel's bits.
+func serviceFlags(s *nat.ServiceSpec) control.ServiceFlags {
+	f := control.ServiceFlags(s.Flags) << 3
+	if s.Persistent {
+		f |= control.Persistent
+	}
+	if s.OnePacket {
+		f |= control.OnePacket
+	}
+	return f
 }
 
 // Services implements [control.Director].
@@ -169,12 +227,9 @@ func (d *daemon) Services() []control.ServiceEntry {
 
 // Service implements [control.Director].
 func (d *daemon) Service(id control.ServiceID) (control.ServiceEntry, error) {
-	key, err := serviceKey(&id)
-	if err != nil {
-		return control.ServiceEntry{}, syscall.ESRCH // none can be there
-	}
 	var info nat.ServiceInfo
-	d.engine.Update(func(tx *nat.Tx) { info, err = tx.Service(key) })
+	var err error
+	d.engine.Update(func(tx *nat.Tx) { info, err = tx.Service(serviceKey(&id)) })
 	if err != nil {
 		return control.ServiceEntry{}, err
 	}
@@ -182,15 +237,13 @@ func (d *daemon) Service(id control.ServiceID) (control.ServiceEntry, error) {
 }
 
 func entry(s *nat.ServiceInfo) control.ServiceEntry {
-	addr := nat.AddrPort(s.Key.Addr, s.Key.Port).Addr()
 	e := control.ServiceEntry{
 		Service: control.Service{
-			ServiceID: control.ServiceID{
-				Family: control.FamilyOf(addr), Protocol: control.ProtocolOf(s.Key.Proto), Address: addr, Port: s.Key.Port,
-			},
+			ServiceID: serviceID(s.Key),
 			Scheduler: s.Scheduler,
-			Flags:     control.ServiceFlags(s.Flags) << 3,
-			Netmask:   control.FullMask,
+			Flags:     serviceFlags(&s.ServiceSpec),
+			Timeout:   s.Timeout,
+			Netmask:   control.Netmask(s.Netmask),
 		},
 		Stats:   stats(&s.Counters),
 		Servers: make([]control.ServerEntry, len(s.Servers)),
@@ -203,7 +256,7 @@ func entry(s *nat.ServiceInfo) control.ServiceEntry {
 				Address: ap.Addr(), Port: ap.Port(), Method: methodName(v.Method), Weight: v.Weight,
 				UThreshold: v.Upper, LThreshold: v.Lower,
 			},
-			Active: uint32(v.Active), Inactive: uint32(v.Inactive), Stats: stats(&v.Counters),
+			Active: uint32(v.Active), Inactive: uint32(v.Inactive), Persistent: uint32(v.Persistent), Stats: stats(&v.Counters),
 		}
 	}
 	return e
