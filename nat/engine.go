@@ -83,6 +83,11 @@ func (e *Engine) Table() *conntrack.Table { return e.table }
 // Total returns the counters over all services.
 func (e *Engine) Total() Counters { return e.total.read() }
 
+// expireBurst bounds the timers handled while a shard is locked: a worker that
+// needs the shard waits some microseconds and not for all of a flood's
+// connections to end.
+const expireBurst = 64
+
 // Expire ends connections whose timer has run out, handling at most about
 // limit timers, and returns how many it handled; less than limit means that
 // nothing is left to do. It goes on where the last call stopped, so that no
@@ -92,17 +97,17 @@ func (e *Engine) Expire(now int64, limit int) int {
 	snap := e.snap.Load()
 	shards := e.table.Shards()
 	n := 0
-	for range shards {
-		if n >= limit {
-			break
-		}
+	for dry := 0; n < limit && dry < len(shards); dry++ {
 		s := &shards[e.expired]
+		burst := min(limit-n, expireBurst)
 		s.Lock()
-		did := s.Advance(now, func(c *conntrack.Conn) { e.end(snap, s, c, now) }, limit-n)
+		did := s.Advance(now, func(c *conntrack.Conn) { e.end(snap, s, c, now) }, burst)
 		s.Unlock()
-		if n += did; n < limit {
-			e.expired = (e.expired + 1) % len(shards)
+		if did == burst {
+			dry = -1 // there may be more
 		}
+		n += did
+		e.expired = (e.expired + 1) % len(shards)
 	}
 	return n
 }

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"vsnat/conntrack"
 	"vsnat/nat/wire"
 	"vsnat/nic"
 )
@@ -85,6 +86,34 @@ func TestParameterProblemIsForwardedAsTheHostWould(t *testing.T) {
 		o.checksums(t)
 		if ttl := wire.IPv4(o.Eth()[o.pkt.L3:]).TTL(); ttl != 63 || o.pkt.Src != netip.MustParseAddr("192.0.2.254").As16() || o.port != clientNIC {
 			t.Errorf("%s: left by %d, TTL %d: %+v", c.name, o.port, ttl, o.pkt)
+		}
+	}
+}
+
+// However many connections end at once, one call ends them all if it may, or as
+// many as it may.
+func TestExpireEndsAFlood(t *testing.T) {
+	const conns = 20 * expireBurst
+	b := newBed(t, Options{Conns: conntrack.Config{Max: conns, Shards: 4, Seed: 1}})
+	flood := func() {
+		for i := range conns {
+			src := netip.AddrPortFrom(netip.AddrFrom4([4]byte{100, byte(i >> 8), byte(i), 1}), 1234)
+			if v, _ := b.in(clientNIC, packet(ProtoTCP, src, vip, wire.SYN, nil)); v != forwarded {
+				t.Fatalf("SYN %d: %v (%v)", i, v, v.Reason)
+			}
+		}
+		b.now += 100e9
+	}
+	flood()
+	if n := b.e.Expire(b.now, 1<<20); n < conns || b.e.Table().Len() != 0 {
+		t.Errorf("handled %d timers, %d connections are left", n, b.e.Table().Len())
+	}
+	flood()
+	const limit = expireBurst + 1
+	for left := conns; left > 0; left = b.e.Table().Len() {
+		n := b.e.Expire(b.now, limit)
+		if now := b.e.Table().Len(); n > limit || left-now > limit || n < limit && now != 0 {
+			t.Fatalf("handled %d timers of at most %d; of %d connections %d are left", n, limit, left, now)
 		}
 	}
 }
