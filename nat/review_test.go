@@ -31,7 +31,6 @@ func TestServerThatIsBeingAddedTakesConnections(t *testing.T) {
 	}
 }
 
-
 // Frames that wait when their worker ends are not left in the ledger as waiting.
 func TestClosedWorkerHoldsNothing(t *testing.T) {
 	b := newBed(t, Options{})
