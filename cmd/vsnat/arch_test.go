@@ -88,7 +88,7 @@ func TestArchitecture(t *testing.T) {
 		}
 	}
 	for _, p := range goList(t, "./...") {
-		if p.Doc == "" && !strings.HasSuffix(p.ImportPath, "/e2e") {
+		if p.Doc == "" {
 			t.Errorf("%s has no package comment", p.ImportPath)
 		}
 		i := slices.IndexFunc(imports, func(r struct {
