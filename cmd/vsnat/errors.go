@@ -2,15 +2,33 @@ package main
 
 import (
 	"errors"
+	"os/exec"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"vsnat/bench/lab"
 )
 
-// asExit finds an error that carries the exit status of a command that was run
-// for the user. Its output is all there is to say.
-func asExit(err error, exit *interface{ ExitCode() int }) bool {
-	return errors.As(err, exit)
+// exitStatus returns the exit status of a command that was run for the user, if
+// that is what the error tells: its output is all there is to say. A process
+// that was run for a purpose of ours has failed us instead, which the error
+// around its own one explains.
+func exitStatus(err error) (code int, ok bool) {
+	if child, bare := err.(*exec.ExitError); bare {
+		return lab.ExitCode(child.ProcessState), true
+	}
+	var exit interface {
+		error
+		ExitCode() int
+	}
+	if !errors.As(err, &exit) {
+		return 0, false
+	}
+	if _, ours := exit.(*exec.ExitError); ours {
+		return 0, false
+	}
+	return exit.ExitCode(), true
 }
 
 // isUsage reports whether the command line itself was wrong: cobra has no type

@@ -38,9 +38,8 @@ func run() int {
 	if err == nil {
 		return 0
 	}
-	var exit interface{ ExitCode() int }
-	if asExit(err, &exit) {
-		return exit.ExitCode()
+	if code, ok := exitStatus(err); ok {
+		return code
 	}
 	fmt.Fprintln(os.Stderr, "vsnat:", err)
 	if isUsage(err, cmd) {
