@@ -36,4 +36,19 @@ func TestScanSeesEachConnectionOnce(t *testing.T) {
 			}
 		}
 	}
+	// What is removed on the way does not lead the walk astray.
+	seen := 0
+	for cursor := uint64(0); ; {
+		cursor = table.Scan(cursor, 7, func(c *Conn) {
+			if seen++; c.ClientPort%3 == 0 && !table.Home(c.Ref()).Remove(c) {
+				t.Error("a connection cannot be removed")
+			}
+		})
+		if cursor == 0 {
+			break
+		}
+	}
+	if seen != 3000 || table.Len() != 2000 {
+		t.Errorf("%d connections seen, %d left", seen, table.Len())
+	}
 }

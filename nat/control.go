@@ -328,6 +328,7 @@ func (e *Engine) publish() {
 		servers:  make(map[Endpoint]struct{}, len(e.dests)),
 		dests:    slices.Clone(e.dests),
 		settings: e.settings,
+		defences: e.defences,
 	}
 	for _, s := range e.services {
 		if s.key.Mark != 0 {

@@ -46,15 +46,27 @@ type Engine struct {
 	timeouts atomic.Pointer[state.Timeouts]
 	expired  int // shard that Expire goes on with
 
-	mu       sync.Mutex // guards what control changes, as all below
-	services []*service // newest first
-	trash    []*trashed
-	dests    []*dest  // by server number
-	free     []uint32 // server numbers to use again
-	settings Settings
-	rules    []MarkRule
-	dirty    bool  // a new snapshot is due
-	swept    int64 // when the trash was last looked through
+	// Of the sweep for connections without server; all but the first are
+	// Expire's.
+	sweepDue  atomic.Bool
+	sweeping  bool
+	sweepFrom uint64
+	parents   []conntrack.Ref // of connections just swept away; still held
+
+	dropCounter atomic.Int32 // packets until the next that DropPacket takes
+
+	mu          sync.Mutex // guards what control changes, as all below
+	services    []*service // newest first
+	trash       []*trashed
+	dests       []*dest  // by server number
+	free        []uint32 // server numbers to use again
+	settings    Settings
+	memory      int // available pages, as Defend was told
+	memoryKnown bool
+	defences    defences
+	rules       []MarkRule
+	dirty       bool  // a new snapshot is due
+	swept       int64 // when the trash was last looked through
 }
 
 type routesBox struct{ nic.Routes }
@@ -96,6 +108,7 @@ const expireBurst = 64
 func (e *Engine) Expire(now int64, limit int) int {
 	snap := e.snap.Load()
 	shards := e.table.Shards()
+	e.sweep(snap, limit)
 	n := 0
 	for dry := 0; n < limit && dry < len(shards); dry++ {
 		s := &shards[e.expired]
@@ -120,6 +133,12 @@ func (e *Engine) end(snap *snapshot, s *conntrack.Shard, c *conntrack.Conn, now 
 		s.Arm(c, now, conntrack.ParentTimeout)
 		return
 	}
+	e.remove(snap, s, c)
+}
+
+// remove takes a connection without children out of the table. Its shard s is
+// locked.
+func (e *Engine) remove(snap *snapshot, s *conntrack.Shard, c *conntrack.Conn) {
 	if d := e.destOf(snap, c.Server); d != nil {
 		d.unbind(c)
 	}

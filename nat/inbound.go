@@ -26,14 +26,17 @@ func (w *Worker) inbound(j *job) Verdict {
 }
 
 func (w *Worker) inboundLocked(j *job, s *conntrack.Shard, hash uint64, key *conntrack.Key) Verdict {
-	p := &w.pkt
 	c := s.In(hash, key)
 	var old conntrack.Ref
-	if c != nil && p.Proto == ProtoTCP && p.TCPFlags&wire.SYN != 0 && reusable(c) {
-		// The client uses the port again (conn_reuse_mode 1): the new
-		// connection stands before the old one, which ends by its timer.
-		s.Arm(c, w.now, 0)
-		old, c = c.Ref(), nil
+	if c != nil {
+		if outlived, ends := w.outlived(c); outlived {
+			// The new connection stands before the old one, which ends by its
+			// timer.
+			if ends {
+				endSoon(s, c, w.now)
+			}
+			old, c = c.Ref(), nil
+		}
 	}
 	if c == nil {
 		var v Verdict
@@ -73,16 +76,6 @@ func (w *Worker) abandon(s *conntrack.Shard, c *conntrack.Conn, d *dest) {
 	}
 }
 
-// reusable reports whether a SYN on this connection's addresses and ports
-// starts another one (is_new_conn_expected, conn_reuse_mode 1).
-func reusable(c *conntrack.Conn) bool {
-	if c.Control != 0 {
-		return false
-	}
-	st := state.TCP(c.State)
-	return st == state.TCPTimeWait || st == state.TCPClose
-}
-
 // schedule makes a connection for a packet that has none, or says what becomes
 // of the packet (ip_vs_schedule). old is the connection that was given up for
 // it, if any. The shard s is locked; it may be unlocked for a while.
@@ -96,7 +89,7 @@ func (w *Worker) schedule(j *job, s *conntrack.Shard, hash uint64, key *conntrac
 		}
 		return nil, v
 	}
-	if p.Proto == ProtoTCP && (p.TCPFlags&wire.RST != 0 || p.TCPFlags&wire.SYN == 0) {
+	if p.Proto == ProtoTCP && (p.TCPFlags&wire.RST != 0 || p.TCPFlags&wire.SYN == 0 && !w.snap.settings.SloppyTCP) {
 		return nil, w.hostAnswer(j)
 	}
 	if !unicast(p.Src) || p.Src[12] == 127 || w.routes.Local(p.Src) {
@@ -104,6 +97,9 @@ func (w *Worker) schedule(j *job, s *conntrack.Shard, hash uint64, key *conntrac
 	}
 	if p.Frag {
 		return nil, drop(Fragment)
+	}
+	if w.sacrificed() {
+		return nil, drop(Defence)
 	}
 	if p.SrcPort == ftpDataPort {
 		// Active FTP's data port: never scheduled (ip_vs_schedule).
@@ -187,7 +183,7 @@ func (w *Worker) step(c *conntrack.Conn, d *dest, dir state.Dir) {
 		}
 		return
 	}
-	next := state.NextTCP(false, dir, state.TCPEvent(w.pkt.TCPFlags), state.TCP(c.State))
+	next := state.NextTCP(w.snap.defences.secure, dir, state.TCPEvent(w.pkt.TCPFlags), state.TCP(c.State))
 	c.Timeout = timeouts.TCP[next]
 	if next == state.TCP(c.State) {
 		return

@@ -198,15 +198,15 @@ func TestTemplateIsAssuredByAnAnswer(t *testing.T) {
 // Which servers a template still brings connections to.
 func TestTemplatesOfServersThatChange(t *testing.T) {
 	for _, c := range []struct {
-		name     string
-		settings Settings
-		change   []string
-		stays    bool
+		name   string
+		expire bool // expire_quiescent_template
+		change []string
+		stays  bool
 	}{
 		{name: "nothing", stays: true},
 		{name: "weight 0", change: []string{"-e -t 192.0.2.1:80 -r 10.0.0.13:8080 -m -w 0"}, stays: true},
-		{name: "weight 0, expire_quiescent_template", settings: Settings{ExpireQuiescentTemplate: true}, change: []string{"-e -t 192.0.2.1:80 -r 10.0.0.13:8080 -m -w 0"}},
-		{name: "expire_quiescent_template alone", settings: Settings{ExpireQuiescentTemplate: true}, stays: true},
+		{name: "weight 0, expire_quiescent_template", expire: true, change: []string{"-e -t 192.0.2.1:80 -r 10.0.0.13:8080 -m -w 0"}},
+		{name: "expire_quiescent_template alone", expire: true, stays: true},
 		{name: "overloaded", change: []string{"-e -t 192.0.2.1:80 -r 10.0.0.13:8080 -m -x 1"}, stays: true},
 		{name: "deleted", change: []string{"-d -t 192.0.2.1:80 -r 10.0.0.13:8080"}},
 		{name: "deleted and added again", change: []string{"-d -t 192.0.2.1:80 -r 10.0.0.13:8080", "-a -t 192.0.2.1:80 -r 10.0.0.13:8080 -m"}, stays: true},
@@ -215,7 +215,7 @@ func TestTemplatesOfServersThatChange(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := persistBed(t, "-p 100")
-			b.e.Update(func(tx *Tx) { tx.SetSettings(c.settings) })
+			b.set(func(s *Settings) { s.ExpireQuiescentTemplate = c.expire })
 			first := b.opens(ProtoTCP, "192.0.2.7:1000", "192.0.2.1:80")
 			if first.Addr().String() != "10.0.0.13" {
 				t.Fatalf("rr begins with %v", first)
@@ -391,8 +391,9 @@ func TestOwnedPorts(t *testing.T) {
 	}
 }
 
-// A persistent service is hammered by several workers while timers run out and
-// servers come and go; in the end nothing may be left of it.
+// A persistent service is hammered by several workers while timers run out,
+// servers come and go, and connections of those that went are swept away; in the
+// end nothing may be left of it.
 func TestPersistenceUnderConcurrency(t *testing.T) {
 	b := persistBed(t, "-p 5 -M 255.255.255.240")
 	const workers, packets = 3, 3000
@@ -424,6 +425,7 @@ func TestPersistenceUnderConcurrency(t *testing.T) {
 			b.e.Expire(now, 1<<20)
 			b.e.Tick(now)
 			if i%10 == 0 {
+				b.set(func(s *Settings) { s.ExpireNodestConn = i%20 == 0 })
 				b.command("-d -t 192.0.2.1:80 -r 10.0.0.12:8080", "-a -t 192.0.2.1:80 -r 10.0.0.12:8080 -m")
 			}
 		}

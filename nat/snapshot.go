@@ -18,6 +18,7 @@ type snapshot struct {
 	wide           []Selector
 	dests          []*dest // by server number; 0 is none
 	settings       Settings
+	defences       defences
 }
 
 const (

@@ -21,6 +21,9 @@ func (e *Engine) discard(d *dest) {
 	d.Available = false
 	d.available.Store(false)
 	e.trash = append(e.trash, &trashed{dest: d})
+	if e.settings.ExpireNodestConn {
+		e.sweepDue.Store(true)
+	}
 }
 
 // restore takes a server back from the trash for a service of the same

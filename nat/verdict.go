@@ -45,6 +45,7 @@ const (
 	TooBig
 	ICMPLimited
 	NoAnswer
+	Defence
 	TxTooBig
 	TxNoBuffer
 	TxNICDown
@@ -74,6 +75,7 @@ var reasonNames = [NumReasons]string{
 	TooBig:          "too-big",
 	ICMPLimited:     "icmp-limited",
 	NoAnswer:        "no-answer",
+	Defence:         "drop-packet",
 	TxTooBig:        "tx-too-big",
 	TxNoBuffer:      "tx-no-buffer",
 	TxNICDown:       "tx-nic-down",
@@ -102,6 +104,7 @@ var reasonHelp = [NumReasons]string{
 	TooBig:          "larger than the next link takes, and may not be fragmented here",
 	ICMPLimited:     "an ICMP answer was due, but too many were sent just before",
 	NoAnswer:        "must not be answered (a reset, an ICMP error, a broadcast)",
+	Defence:         "would begin a connection: dropped in defence (drop_packet)",
 	TxTooBig:        "the egress NIC refused the frame's length",
 	TxNoBuffer:      "the egress NIC's queue was full",
 	TxNICDown:       "the egress NIC is down or gone",

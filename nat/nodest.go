@@ -1,0 +1,92 @@
+package nat
+
+import (
+	"vsnat/conntrack"
+	"vsnat/conntrack/state"
+	"vsnat/nat/wire"
+)
+
+// What becomes of connections whose server is gone, or to be left
+// (expire_nodest_conn), or whose client begins anew (conn_reuse_mode).
+
+// outlived reports whether the connection does not count for this packet of
+// its client, which is scheduled anew then, and if so whether the connection
+// ends (ip_vs_in_hook).
+func (w *Worker) outlived(c *conntrack.Conn) (outlived, ends bool) {
+	set := &w.snap.settings
+	d := w.e.destOf(w.snap, c.Server)
+	if w.pkt.Proto == ProtoTCP && w.pkt.TCPFlags&wire.SYN != 0 &&
+		(set.ExpireNodestConn && d != nil && d.quiesced.Load() || reusable(c, set.ConnReuseMode)) {
+		return true, c.Children() == 0
+	}
+	gone := set.ExpireNodestConn && d != nil && !d.available.Load()
+	return gone, gone
+}
+
+// reusable reports whether a SYN on this connection's addresses and ports
+// starts another one (is_new_conn_expected).
+func reusable(c *conntrack.Conn, mode int) bool {
+	if mode == 0 || c.Control != 0 {
+		return false
+	}
+	switch state.TCP(c.State) {
+	case state.TCPTimeWait, state.TCPClose:
+		return true
+	case state.TCPFinWait:
+		return mode&2 != 0 && c.Flags&conntrack.NoOutput != 0
+	}
+	return false
+}
+
+// endSoon has the connection end with its timer's next tick, like one that ran
+// out (ip_vs_conn_expire_now).
+func endSoon(s *conntrack.Shard, c *conntrack.Conn, now int64) {
+	timeout := c.Timeout
+	s.Arm(c, now, 0)
+	c.Timeout = timeout
+}
+
+// sweepPiece is how many connections a sweep looks at before it gives up the
+// shard's lock.
+const sweepPiece = 1024
+
+// sweep ends the connections whose servers were deleted, and their templates
+// with the last of them (ip_vs_expire_nodest_conn_flush). Those that control
+// others are left alone. At most about limit of the table is looked at.
+func (e *Engine) sweep(snap *snapshot, limit int) {
+	if e.sweepDue.Swap(false) {
+		e.sweeping, e.sweepFrom = true, 0
+	}
+	for e.sweeping && limit > 0 {
+		e.sweepFrom = e.table.Scan(e.sweepFrom, sweepPiece, func(c *conntrack.Conn) {
+			limit--
+			d := e.destOf(snap, c.Server)
+			if d == nil || d.available.Load() || c.Children() != 0 {
+				return
+			}
+			if c.Control != 0 {
+				// In another shard, so its turn comes later. Until then it is held.
+				e.parents = append(e.parents, c.Control)
+				c.Control = 0
+			}
+			e.remove(snap, e.table.Home(c.Ref()), c)
+		})
+		for _, parent := range e.parents {
+			e.endParent(snap, parent)
+		}
+		e.parents = e.parents[:0]
+		e.sweeping = e.sweepFrom != 0
+	}
+}
+
+// endParent lets go of a connection's parent and ends it if that was its last
+// child. No shard is locked.
+func (e *Engine) endParent(snap *snapshot, parent conntrack.Ref) {
+	s := e.table.Home(parent)
+	s.Lock()
+	defer s.Unlock()
+	c := s.Get(parent) // there, as it was held
+	if e.table.Release(parent) == 0 {
+		e.remove(snap, s, c)
+	}
+}
