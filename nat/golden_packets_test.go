@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -93,60 +94,192 @@ func replayPackets(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := newEngine(t, Options{}, goldenRoutes)
-	for line := range strings.Lines(string(setup)) {
-		if err := command(e, strings.TrimSpace(line)); err != nil {
-			t.Fatalf("%s: %v", line, err)
-		}
-	}
 	frames := append(
 		readSide(t, filepath.Join(dir, "client-side.pcap"), clientNIC, [6]byte{2, 5: 3}),
 		readSide(t, filepath.Join(dir, "server-side.pcap"), serverNIC, [6]byte{2, 5: 4})...)
 	slices.SortStableFunc(frames, func(a, b recorded) int { return a.at.Compare(b.at) })
 
-	workers := map[int]*Worker{clientNIC: e.NewWorker(clientNIC), serverNIC: e.NewWorker(serverNIC)}
-	ours := map[int][][]byte{}
-	theirs := map[int][][]byte{}
+	first, later := scenario(string(setup))
+	r := &packetReplay{t: t, e: newEngine(t, Options{}, routesOf(frames)), ours: map[int][]departed{}}
+	r.workers = map[int]*Worker{clientNIC: r.e.NewWorker(clientNIC), serverNIC: r.e.NewWorker(serverNIC)}
+	r.run(first)
+	pause := firstPause(frames)
 	arrived := 0
-	for _, f := range frames {
-		if !f.arrived {
-			theirs[f.port] = append(theirs[f.port], f.data)
-			continue
+	theirs := map[int][]recorded{}
+	for i, f := range frames {
+		if i == pause {
+			r.run(later)
 		}
-		arrived++
-		var b nic.Batch
-		b.N = 1
-		b.Frames[0] = nic.Frame{Buf: append(make([]byte, nic.VNetHdrLen), f.data...), WireLen: len(f.data)}
-		w := workers[f.port]
-		w.Process(&b, f.at.UnixNano())
-		for _, o := range w.Out() {
-			ours[o.Port] = append(ours[o.Port], bytes.Clone(o.Frame.Eth()))
+		if f.arrived {
+			arrived++
+			r.arrive(f)
+		} else if !r.answeredByHost(f) {
+			theirs[f.port] = append(theirs[f.port], f)
 		}
-		w.Commit()
 	}
 	if arrived == 0 {
 		t.Fatal("no frame arrives in this recording")
 	}
-	// The server that rr picks first depends on connections before the
-	// recording begins only in that the pointer starts at the list head, which
-	// it does here too: the frames must be equal one by one.
 	for _, port := range []int{clientNIC, serverNIC} {
-		for i := range max(len(ours[port]), len(theirs[port])) {
-			var a, b []byte
-			if i < len(ours[port]) {
-				a = ours[port][i]
-			}
-			if i < len(theirs[port]) {
-				b = theirs[port][i]
-			}
-			if !bytes.Equal(a, b) {
-				t.Fatalf("frame %d out of NIC %d differs\nours:\n%s\nthe kernel's:\n%s", i+1, port, hex.Dump(a), hex.Dump(b))
+		compareFrames(t, port, r.ours[port], theirs[port])
+	}
+	for _, w := range r.workers {
+		if l := w.Ledger(); !l.Balanced() {
+			t.Errorf("the ledger does not balance: %+v", l)
+		}
+	}
+}
+
+// scenario splits the commands into those before the first frame and those in
+// the middle, which come last: what takes away again what was set up.
+func scenario(setup string) (first, later []string) {
+	for line := range strings.Lines(setup) {
+		line = strings.TrimSpace(line)
+		f := strings.Fields(line)
+		if len(f) > 1 && (f[1] == "-d" || f[1] == "-D" || f[1] == "-e" || f[1] == "-E") {
+			later = append(later, line)
+		} else {
+			first = append(first, line)
+		}
+	}
+	return first, later
+}
+
+// firstPause returns the index of the frame before which nothing happened for a
+// second, the first time: the recordings' commands in the middle fall there.
+// Retransmissions make longer pauses later.
+func firstPause(frames []recorded) int {
+	for i := 1; i < len(frames); i++ {
+		if frames[i].at.Sub(frames[i-1].at) >= time.Second {
+			return i
+		}
+	}
+	return 0
+}
+
+// routesOf returns the director's routes. Where its kernel told a client that a
+// packet was too long for the servers' link, that link has the MTU it told.
+func routesOf(frames []recorded) *testRoutes {
+	routes := *goldenRoutes
+	routes.routes = slices.Clone(goldenRoutes.routes)
+	for _, f := range frames {
+		var p, q wire.Packet
+		if f.arrived || f.port != clientNIC || p.Parse(f.data) != wire.Parsed || p.Proto != wire.ProtoICMP || p.ICMPType != 3 || p.ICMPCode != 4 {
+			continue
+		}
+		if q.ParseQuoted(f.data, p.L4+wire.ICMPLen, false) == wire.Parsed && q.Dst == p.Src {
+			for i := range routes.routes {
+				if routes.routes[i].hop.Index == serverNIC {
+					routes.routes[i].hop.MTU = wire.ICMPv4(f.data[p.L4:]).MTU()
+				}
 			}
 		}
 	}
-	for _, w := range workers {
-		if l := w.Ledger(); !l.Balanced() {
-			t.Errorf("the ledger does not balance: %+v", l)
+	return &routes
+}
+
+// packetReplay is an engine that is fed a recording.
+type packetReplay struct {
+	t       *testing.T
+	e       *Engine
+	workers map[int]*Worker
+	ours    map[int][]departed // by NIC
+	passed  []recorded         // what the engine left to the host
+}
+
+// departed is a frame that left the engine.
+type departed struct {
+	data []byte
+	own  bool // the engine's own answer, not a packet that passed through
+}
+
+func (r *packetReplay) run(commands []string) {
+	r.t.Helper()
+	for _, c := range commands {
+		f := strings.Fields(strings.TrimPrefix(c, "ipvsadm "))
+		if f[0] == "--set" {
+			var seconds [3]int64
+			for i := range seconds {
+				n, err := strconv.ParseInt(f[i+1], 10, 64)
+				if err != nil {
+					r.t.Fatal(err)
+				}
+				seconds[i] = n * 1e9
+			}
+			timeouts := r.e.Timeouts()
+			timeouts.Set(seconds[0], seconds[1], seconds[2])
+			r.e.SetTimeouts(timeouts)
+			continue
+		}
+		if err := command(r.e, c); err != nil {
+			r.t.Fatalf("%s: %v", c, err)
+		}
+	}
+}
+
+func (r *packetReplay) arrive(f recorded) {
+	now := f.at.UnixNano()
+	for r.e.Expire(now, 1000) >= 1000 {
+	}
+	var b nic.Batch
+	b.N = 1
+	b.Frames[0] = nic.Frame{Buf: append(make([]byte, nic.VNetHdrLen), f.data...), WireLen: len(f.data)}
+	w := r.workers[f.port]
+	w.Process(&b, now)
+	if w.Verdict(0).Kind == Pass {
+		r.passed = append(r.passed, f)
+	}
+	for _, o := range w.Out() {
+		r.ours[o.Port] = append(r.ours[o.Port], departed{bytes.Clone(o.Frame.Eth()), o.Kind == Reply})
+	}
+	w.Commit()
+}
+
+// answeredByHost reports whether a frame that left the kernel's director was its
+// own stack's answer to one that the engine leaves to the host: an echo reply, a
+// reset, port unreachable.
+func (r *packetReplay) answeredByHost(f recorded) bool {
+	var a wire.Packet
+	if a.Parse(f.data) != wire.Parsed {
+		return false
+	}
+	for i, q := range r.passed {
+		var p wire.Packet
+		if p.Parse(q.data) != wire.Parsed || p.Src != a.Dst || p.Dst != a.Src {
+			continue
+		}
+		if a.Proto == wire.ProtoICMP && (a.ICMPType == 0 && p.ICMPType == 8 || a.ICMPType == 3 && a.ICMPCode == 3) ||
+			a.Proto == ProtoTCP && a.TCPFlags&wire.RST != 0 && a.SrcPort == p.DstPort && a.DstPort == p.SrcPort {
+			r.passed = slices.Delete(r.passed, i, i+1)
+			return true
+		}
+	}
+	return false
+}
+
+// compareFrames holds what left the engine by a NIC against what left the
+// kernel, one by one and to the byte. Of packets that the director made itself
+// the IP identification is left out: the kernel draws it at random.
+func compareFrames(t *testing.T, port int, ours []departed, theirs []recorded) {
+	t.Helper()
+	for i := range max(len(ours), len(theirs)) {
+		var a, b []byte
+		if i < len(ours) {
+			a = ours[i].data
+		}
+		if i < len(theirs) {
+			b = bytes.Clone(theirs[i].data)
+		}
+		if len(a) > wire.EthernetLen+wire.IPv4MinLen && len(b) > wire.EthernetLen+wire.IPv4MinLen && ours[i].own {
+			ip := wire.IPv4(b[wire.EthernetLen:])
+			if !ip.ChecksumOK() {
+				t.Fatalf("frame %d out of NIC %d: the recording has a wrong IP checksum", i+1, port)
+			}
+			copy(ip[4:6], a[wire.EthernetLen+4:])
+			ip.SetChecksum(ip.CalculateChecksum())
+		}
+		if !bytes.Equal(a, b) {
+			t.Fatalf("frame %d out of NIC %d differs\nours:\n%s\nthe kernel's:\n%s", i+1, port, hex.Dump(a), hex.Dump(b))
 		}
 	}
 }
