@@ -7,7 +7,11 @@
 // What a frame goes through is in worker.go (what is it), inbound.go (client
 // to VIP), outbound.go (real server to client), icmp.go (errors about
 // connections), answer.go (what we say ourselves) and hold.go (waiting for a
-// neighbour). What an operator changes is in control.go.
+// neighbour). Apart from that way stand persist.go, onepacket.go and mark.go
+// (services that keep clients at their server, keep nothing, or have no
+// address), nodest.go and defence.go (connections and packets to be rid of).
+// What an operator changes is in control.go, mark.go and settings.go; what the
+// guard must know of it in owned.go.
 package nat
 
 import (

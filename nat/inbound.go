@@ -27,9 +27,11 @@ func (w *Worker) inbound(j *job) Verdict {
 
 func (w *Worker) inboundLocked(j *job, s *conntrack.Shard, hash uint64, key *conntrack.Key) Verdict {
 	c := s.In(hash, key)
+	var d *dest
 	var old conntrack.Ref
 	if c != nil {
-		if outlived, ends := w.outlived(c); outlived {
+		d = w.e.destOf(w.snap, c.Server)
+		if outlived, ends := w.outlived(c, d); outlived {
 			// The new connection stands before the old one, which ends by its
 			// timer.
 			if ends {
@@ -43,10 +45,10 @@ func (w *Worker) inboundLocked(j *job, s *conntrack.Shard, hash uint64, key *con
 		if c, v = w.schedule(j, s, hash, key, old); c == nil {
 			return v
 		}
+		d = w.e.destOf(w.snap, c.Server)
 	} else if j.ip.Fragment() {
 		return drop(Fragment)
 	}
-	d := w.e.destOf(w.snap, c.Server)
 	if d == nil || !d.available.Load() {
 		w.abandon(s, c, d)
 		return drop(ServerGone)

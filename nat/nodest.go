@@ -9,12 +9,11 @@ import (
 // What becomes of connections whose server is gone, or to be left
 // (expire_nodest_conn), or whose client begins anew (conn_reuse_mode).
 
-// outlived reports whether the connection does not count for this packet of
-// its client, which is scheduled anew then, and if so whether the connection
+// outlived reports whether the connection, of server d, does not count for this
+// packet of its client, which is scheduled anew then, and if so whether the connection
 // ends (ip_vs_in_hook).
-func (w *Worker) outlived(c *conntrack.Conn) (outlived, ends bool) {
+func (w *Worker) outlived(c *conntrack.Conn, d *dest) (outlived, ends bool) {
 	set := &w.snap.settings
-	d := w.e.destOf(w.snap, c.Server)
 	if w.pkt.Proto == ProtoTCP && w.pkt.TCPFlags&wire.SYN != 0 &&
 		(set.ExpireNodestConn && d != nil && d.quiesced.Load() || reusable(c, set.ConnReuseMode)) {
 		return true, c.Children() == 0
