@@ -19,7 +19,8 @@ const (
 	// idleWait bounds one wait for frames, so that a stopped loop ends soon
 	// and what is due without frames gets done.
 	idleWait = 100 * time.Millisecond
-	// heldWait is the bound while frames wait for a neighbour.
+	// heldWait is the bound while frames wait for a neighbour, and the time
+	// between two rounds without frames of a worker that does not sleep.
 	heldWait = 5 * time.Millisecond
 )
 
@@ -45,6 +46,7 @@ type loop struct {
 	pickup  latency.Histogram // from taking a frame out of the ring to its being sent
 	receive latency.Histogram // from the kernel's receiving it to its being sent
 
+	rest   []int // of what the worker let out, frames that are still to be sent
 	frames [nic.MaxBatch]*nic.Frame
 	which  [nic.MaxBatch]int
 	errnos [nic.MaxBatch]syscall.Errno
@@ -58,8 +60,9 @@ func (l *loop) run() {
 	// same cores. Without the right to it (CAP_SYS_NICE) it does without.
 	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), -20)
 	defer close(l.done)
+	defer l.worker.Close()
 	var batch nic.Batch
-	var lastFrame time.Time
+	var lastFrame, lastRound time.Time
 	for !l.stop.Load() {
 		n, err := l.dev.Recv(&batch)
 		if err != nil && !errors.Is(err, syscall.ENETDOWN) {
@@ -69,7 +72,7 @@ func (l *loop) run() {
 		}
 		now := time.Now()
 		if n > 0 {
-			lastFrame = now
+			lastFrame, lastRound = now, now
 			l.worker.Process(&batch, now.Sub(l.epoch).Nanoseconds())
 			l.send()
 			l.record(&batch, now)
@@ -77,13 +80,17 @@ func (l *loop) run() {
 			l.dev.Release()
 			continue
 		}
-		if now.Sub(lastFrame) < l.spin {
-			continue
-		}
 		wait := idleWait
-		if l.worker.Held() > 0 {
+		switch {
+		case now.Sub(lastFrame) < l.spin:
+			if now.Sub(lastRound) < heldWait {
+				continue
+			}
+			wait = 0 // only to be told of a NIC that went down
+		case l.worker.Held() > 0:
 			wait = heldWait
 		}
+		lastRound = now
 		if err := l.dev.Wait(wait); errors.Is(err, syscall.ENETDOWN) {
 			time.Sleep(idleWait) // down: poll would return at once
 		}
@@ -103,34 +110,49 @@ func (l *loop) finish() {
 	l.rounds.Add(1)
 }
 
-// send transmits what the worker let out, port by port, in order.
+// send transmits what the worker let out: port by port, the frames of each in
+// order.
 func (l *loop) send() {
 	out := l.worker.Out()
 	if len(out) == 0 {
 		return
 	}
 	ways := *l.ports.Load()
-	for start := 0; start < len(out); {
-		port := out[start].Port
-		end, n := start, 0
-		for end < len(out) && n < nic.MaxBatch && out[end].Port == port {
-			l.frames[n], l.which[n] = out[end].Frame, end
-			end++
+	l.rest = l.rest[:0]
+	for i := range out {
+		l.rest = append(l.rest, i)
+	}
+	for rest := l.rest; len(rest) > 0; {
+		port, n := out[rest[0]].Port, 0
+		others := rest[:0]
+		for _, i := range rest {
+			if out[i].Port != port || n == nic.MaxBatch {
+				others = append(others, i)
+				continue
+			}
+			l.frames[n], l.which[n] = out[i].Frame, i
 			n++
 		}
-		way := ways[port]
-		if way == nil {
-			for i := range n {
-				l.worker.Failed(l.which[i], syscall.ENODEV)
-			}
-		} else if way.Send(l.frames[:n], l.errnos[:]) < n {
-			for i := range n {
-				if l.errnos[i] != 0 {
-					l.worker.Failed(l.which[i], l.errnos[i])
-				}
-			}
+		l.transmit(ways[port], n)
+		rest = others
+	}
+}
+
+// transmit sends the first n of frames, by way of nothing if the port is gone.
+func (l *loop) transmit(way nic.Sender, n int) {
+	if way == nil {
+		for i := range n {
+			l.worker.Failed(l.which[i], syscall.ENODEV)
 		}
-		start = end
+		return
+	}
+	if way.Send(l.frames[:n], l.errnos[:]) == n {
+		return
+	}
+	for i := range n {
+		if l.errnos[i] != 0 {
+			l.worker.Failed(l.which[i], l.errnos[i])
+		}
 	}
 }
 
