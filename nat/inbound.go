@@ -32,10 +32,10 @@ func (w *Worker) inboundLocked(j *job, s *conntrack.Shard, hash uint64, key *con
 	if c != nil {
 		d = w.e.destOf(w.snap, c.Server)
 		if outlived, ends := w.outlived(c, d); outlived {
-			// The new connection stands before the old one, which ends by its
-			// timer.
+			// The new connection stands before the old one, which ends with its
+			// timer's next tick (ip_vs_conn_expire_now).
 			if ends {
-				endSoon(s, c, w.now)
+				s.Arm(c, w.now, 0)
 			}
 			old, c = c.Ref(), nil
 		}

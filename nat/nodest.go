@@ -37,14 +37,6 @@ func reusable(c *conntrack.Conn, mode int) bool {
 	return false
 }
 
-// endSoon has the connection end with its timer's next tick, like one that ran
-// out (ip_vs_conn_expire_now).
-func endSoon(s *conntrack.Shard, c *conntrack.Conn, now int64) {
-	timeout := c.Timeout
-	s.Arm(c, now, 0)
-	c.Timeout = timeout
-}
-
 // sweepPiece is how many connections a sweep looks at before it gives up the
 // shard's lock.
 const sweepPiece = 1024

@@ -274,6 +274,27 @@ func TestRejectedTemplateDiesByItsOwnTimer(t *testing.T) {
 	}
 }
 
+// A deleted server is kept for its templates as for its connections.
+func TestTemplateKeepsItsServer(t *testing.T) {
+	b := persistBed(t, "-p 1000")
+	b.opens(ProtoTCP, "192.0.2.7:1000", "192.0.2.1:80")
+	b.command("-C")
+	tick := func(seconds int) {
+		for range seconds / 10 {
+			b.seconds(10)
+			b.e.Tick(b.now)
+		}
+	}
+	tick(900) // the connection ended long ago
+	if n := len(b.e.trash); n != 1 || len(b.e.free) != 2 {
+		t.Fatalf("%d deleted servers are kept, %d were freed", n, len(b.e.free))
+	}
+	tick(500)
+	if n := len(b.e.trash); n != 0 || len(b.e.free) != 3 {
+		t.Errorf("%d deleted servers are kept, %d were freed", n, len(b.e.free))
+	}
+}
+
 // The key and the server port of templates and of the connections they make,
 // by service and packet.
 func TestTemplateKeys(t *testing.T) {
