@@ -251,3 +251,28 @@ func (l *loop) end(t testing.TB) nat.Ledger {
 	}
 	return ledger
 }
+
+// fakeWatcher is a watcher over routes that do not change by themselves.
+type fakeWatcher struct {
+	routes  nic.Routes
+	changed chan struct{}
+	done    chan struct{}
+	mu      sync.Mutex
+	kept    []nic.Addr
+}
+
+func newFakeWatcher(r nic.Routes) *fakeWatcher {
+	return &fakeWatcher{routes: r, changed: make(chan struct{}, 1), done: make(chan struct{})}
+}
+
+func (w *fakeWatcher) Routes() nic.Routes       { return w.routes }
+func (w *fakeWatcher) Changed() <-chan struct{} { return w.changed }
+func (w *fakeWatcher) Done() <-chan struct{}    { return w.done }
+func (w *fakeWatcher) Ignored() []string        { return nil }
+func (w *fakeWatcher) Solicit(int, nic.Addr)    {}
+
+func (w *fakeWatcher) Keep(addrs []nic.Addr) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.kept = addrs
+}

@@ -54,12 +54,31 @@ type daemon struct {
 	cfg    Config
 	log    *zap.Logger
 	engine *nat.Engine
-	routes *neigh.Watcher
-	guard  *guard.Guard // nil when off
-	epoch  time.Time    // zero of the engine's clock
+	routes watcher
+	guard  keeper    // nil when off
+	epoch  time.Time // zero of the engine's clock
 	nics   *nics
 
 	guardMu sync.Mutex // held while what the guard owns is worked out and set
+}
+
+// watcher follows the host's routes and neighbours: a [neigh.Watcher].
+type watcher interface {
+	Routes() nic.Routes
+	Changed() <-chan struct{}
+	Done() <-chan struct{}
+	Ignored() []string
+	Solicit(index int, nextHop nic.Addr)
+	Keep(addrs []nic.Addr)
+}
+
+// keeper keeps frames from the host's own stack: a [guard.Guard].
+type keeper interface {
+	Kind() string
+	Set(s guard.State) error
+	Attach(ifindex int) error
+	Detach(ifindex int) error
+	Close() error
 }
 
 // Run is the director until ctx ends. ready is called when it forwards and the
@@ -86,7 +105,7 @@ func Run(ctx context.Context, cfg Config, logger *zap.Logger, ready func()) (err
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	logger.Info("director runs", zap.String("version", Version), zap.String("socket", cfg.Socket),
-		zap.String("guard", d.guardKind()), zap.Strings("nics", d.nics.names()), zap.Duration("spin", d.spinTime(len(d.nics.names()))))
+		zap.String("guard", d.guardKind()), zap.Strings("nics", d.nics.names()), zap.Duration("spin", spinTime(cfg.Spin, len(d.nics.names()), runtime.NumCPU())))
 	ready()
 
 	err = d.follow(ctx, served)
@@ -110,23 +129,24 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	d.routes, err = neigh.Start(ctx, neigh.Options{OnError: func(err error) {
+	routes, err := neigh.Start(ctx, neigh.Options{OnError: func(err error) {
 		d.log.Warn("routes", zap.Error(err))
 	}})
 	if err != nil {
 		return err
 	}
+	d.routes = routes
 	d.engine.SetRoutes(d.routes.Routes())
 	for _, what := range d.routes.Ignored() {
 		d.log.Warn("policy routing that is not followed", zap.String("rule", what))
 	}
 	if d.cfg.Guard != GuardOff {
-		if d.guard, err = guard.Open(guard.Options{Force: d.cfg.Guard}); err != nil {
+		g, err := guard.Open(guard.Options{Force: d.cfg.Guard})
+		if err != nil {
 			return err
 		}
-		if why := d.guard.Why(); why != "" {
-			d.log.Info("guard", zap.String("kind", d.guard.Kind()), zap.String("why", why))
-		}
+		d.guard = g
+		d.log.Info("guard", zap.String("kind", g.Kind()), zap.String("why", g.Why()))
 		if err := d.syncGuard(nat.Endpoints{}); err != nil {
 			return errors.Join(err, d.guard.Close())
 		}
@@ -232,11 +252,11 @@ func guardKeys(eps []nat.Endpoint) []guard.Key {
 
 // spinTime returns how long workers spin: the configured time, or by default
 // 50 µs where each worker can have a core of its own and one is left over.
-func (d *daemon) spinTime(workers int) time.Duration {
-	if d.cfg.Spin >= 0 {
-		return d.cfg.Spin
+func spinTime(configured time.Duration, workers, cpus int) time.Duration {
+	if configured >= 0 {
+		return configured
 	}
-	if runtime.NumCPU() > workers {
+	if cpus > workers {
 		return 50 * time.Microsecond
 	}
 	return 0

@@ -238,7 +238,7 @@ func TestSpinningLoopDoesWhatIsDue(t *testing.T) {
 	clients.send(segment(clientNIC, from(1), vip, wire.SYN))
 	eventually(t, "the frame waits", func() bool { return l.worker.Ledger().Held == 1 })
 	quiet := make(chan struct{})
-	go func() { (&nicLoop{loop: l}).quiesce(); close(quiet) }()
+	go func() { (&nicLoop{loop: l}).quiesce(l.rounds.Load()); close(quiet) }()
 	select {
 	case <-quiet:
 	case <-time.After(patience):

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -20,21 +21,49 @@ import (
 type nics struct {
 	d *daemon
 
+	openDevice func(index int) (nic.Device, error)
+	openSender func(index int) (sender, error)
+
 	mu    sync.Mutex // guards all below
 	loops map[int]*nicLoop
-	past  map[string]nat.Ledger // what became of frames of NICs that are gone
+	past  map[string]past // of NICs that are gone, by name
 }
 
-// nicLoop is a NIC's loop and the senders it owns.
+// past is what became of a NIC's frames.
+type past struct {
+	ledger   nat.Ledger
+	ringFull uint64 // frames lost before they were received
+}
+
+// nicLoop is a NIC's loop and the ways out that it has, by ifindex.
 type nicLoop struct {
 	*loop
-	name  string
-	dev   *afpacket.Device
-	sends map[int]*afpacket.Sender
+	name string
+	ways map[int]way
+}
+
+// way is a way out by a NIC. Another NIC that gets the number later is another
+// one, even if it has the name too.
+type way struct {
+	sender
+	to *nicLoop
+}
+
+// sender is a way out by one NIC.
+type sender interface {
+	nic.Sender
+	Stats() nic.Stats
+	Close() error
 }
 
 func newNICs(d *daemon) *nics {
-	return &nics{d: d, loops: map[int]*nicLoop{}, past: map[string]nat.Ledger{}}
+	return &nics{
+		d:          d,
+		openDevice: func(index int) (nic.Device, error) { return afpacket.Open(afpacket.Config{Index: index}) },
+		openSender: func(index int) (sender, error) { return afpacket.OpenSender(index) },
+		loops:      map[int]*nicLoop{},
+		past:       map[string]past{},
+	}
 }
 
 // wanted reports whether packets are taken from that interface: Ethernet, not
@@ -57,29 +86,20 @@ func (n *nics) reconcile(routes nic.Routes) error {
 			want[l.Index] = l.Name
 		}
 	}
-	changed := false
 	for index, l := range n.loops {
 		if name, ok := want[index]; !ok || name != l.name || l.failed.Load() {
 			n.shut(index, l)
-			changed = true
 		}
 	}
 	var errs []error
-	for index, name := range want {
-		if n.loops[index] != nil {
-			continue
+	for _, index := range slices.Sorted(maps.Keys(want)) {
+		if n.loops[index] == nil {
+			errs = append(errs, n.open(index, want[index], len(want)))
 		}
-		if err := n.open(index, name, len(want)); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		changed = true
 	}
-	if changed {
-		errs = append(errs, n.connect()...)
-		for _, l := range n.loops {
-			n.startLoop(l)
-		}
+	errs = append(errs, n.connect()...)
+	for _, l := range n.loops {
+		n.startLoop(l)
 	}
 	return errors.Join(errs...)
 }
@@ -92,15 +112,15 @@ func (n *nics) open(index int, name string, workers int) error {
 			return fmt.Errorf("daemon: NIC %s: %w", name, err)
 		}
 	}
-	dev, err := afpacket.Open(afpacket.Config{Index: index})
+	dev, err := n.openDevice(index)
 	if err != nil {
 		if d.guard != nil {
 			err = errors.Join(err, d.guard.Detach(index))
 		}
 		return fmt.Errorf("daemon: NIC %s: %w", name, err)
 	}
-	l := &nicLoop{name: name, dev: dev, sends: map[int]*afpacket.Sender{}, loop: &loop{
-		dev: dev, worker: d.engine.NewWorker(index), epoch: d.epoch, spin: d.spinTime(workers),
+	l := &nicLoop{name: name, ways: map[int]way{}, loop: &loop{
+		dev: dev, worker: d.engine.NewWorker(index), epoch: d.epoch, spin: spinTime(d.cfg.Spin, workers, runtime.NumCPU()),
 		ask: d.ask, log: d.log,
 	}}
 	l.ports.Store(&ports{})
@@ -117,51 +137,68 @@ func (n *nics) startLoop(l *nicLoop) {
 	go l.run()
 }
 
-// connect gives every worker a sender for every NIC, and takes away those of
-// NICs that went.
+// connect gives every worker a way out by every NIC that it has none by, and
+// takes away those by NICs that went. What cannot be opened is tried again at
+// the next call.
 func (n *nics) connect() (errs []error) {
-	for _, l := range n.loops {
-		var old []*afpacket.Sender
-		for index, s := range l.sends {
-			if n.loops[index] == nil || s.Name() != n.loops[index].name {
-				old = append(old, s)
-				delete(l.sends, index)
+	lost := map[*nicLoop]uint64{} // workers that lose a way, and rounds they had ended
+	var old []sender
+	all := n.sorted()
+	for _, l := range all {
+		before := len(old)
+		for index, w := range l.ways {
+			if n.loops[index] != w.to {
+				delete(l.ways, index)
+				old = append(old, w.sender)
 			}
 		}
-		for index, to := range n.loops {
-			if l.sends[index] != nil {
+		changed := len(old) > before
+		for _, to := range all {
+			index := to.dev.Index()
+			if l.ways[index].to != nil {
 				continue
 			}
-			s, err := afpacket.OpenSender(index)
+			s, err := n.openSender(index)
 			if err != nil {
 				errs = append(errs, fmt.Errorf("daemon: NIC %s: %w", to.name, err))
 				continue
 			}
-			l.sends[index] = s
+			l.ways[index] = way{s, to}
+			changed = true
 		}
-		set := make(ports, len(l.sends))
-		for index, s := range l.sends {
-			set[index] = s
+		if changed {
+			l.setPorts()
 		}
-		l.ports.Store(&set)
-		if len(old) > 0 {
-			l.quiesce()
-			for _, s := range old {
-				n.d.warn("NIC", s.Close())
-			}
+		if len(old) > before {
+			lost[l] = l.rounds.Load()
 		}
+	}
+	// All workers were told first, so that their rounds end at the same time.
+	for l, ended := range lost {
+		l.quiesce(ended)
+	}
+	for _, s := range old {
+		n.d.warn("NIC", s.Close())
 	}
 	return errs
 }
 
-// quiesce waits until the worker has ended the round it may be in, so that it
-// uses none of the ports it had before.
-func (l *nicLoop) quiesce() {
+// setPorts has the worker use the ways that there are now.
+func (l *nicLoop) setPorts() {
+	set := make(ports, len(l.ways))
+	for index, w := range l.ways {
+		set[index] = w.sender
+	}
+	l.ports.Store(&set)
+}
+
+// quiesce waits until the round that the worker may have been in when it had
+// ended that many is over, so that it uses none of the ports it had then.
+func (l *nicLoop) quiesce(ended uint64) {
 	if l.done == nil {
 		return
 	}
-	before := l.rounds.Load()
-	for l.rounds.Load() < before+2 {
+	for l.rounds.Load() == ended {
 		select {
 		case <-l.done:
 			return
@@ -170,19 +207,24 @@ func (l *nicLoop) quiesce() {
 	}
 }
 
+// total is what became of the frames of the NIC and of those of its name before.
+func (n *nics) total(l *nicLoop) past {
+	p, ledger := n.past[l.name], l.worker.Ledger()
+	p.ledger.Add(&ledger)
+	p.ringFull += l.dev.Stats().RxDropped
+	return p
+}
+
 // shut ends a NIC's loop.
 func (n *nics) shut(index int, l *nicLoop) {
 	l.stop.Store(true)
 	if l.done != nil {
 		<-l.done
 	}
-	ledger := l.worker.Ledger()
-	past := n.past[l.name]
-	past.Add(&ledger)
-	n.past[l.name] = past
+	n.past[l.name] = n.total(l)
 	n.d.warn("NIC", l.dev.Close())
-	for _, s := range l.sends {
-		n.d.warn("NIC", s.Close())
+	for _, w := range l.ways {
+		n.d.warn("NIC", w.Close())
 	}
 	if n.d.guard != nil {
 		if err := n.d.guard.Detach(index); err != nil {

@@ -96,7 +96,7 @@ func (n *nics) list() (all []NIC) {
 	for _, l := range n.sorted() {
 		s := l.dev.Stats()
 		for _, out := range n.loops {
-			if tx := out.sends[l.dev.Index()]; tx != nil {
+			if tx := out.ways[l.dev.Index()]; tx.to != nil {
 				t := tx.Stats()
 				s.TxFrames += t.TxFrames
 				s.TxBytes += t.TxBytes
@@ -111,20 +111,16 @@ func (n *nics) list() (all []NIC) {
 func (n *nics) drops() Drops {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	ledgers := maps.Clone(n.past)
-	full := map[string]uint64{}
+	all := maps.Clone(n.past)
 	for _, l := range n.loops {
-		now, past := l.worker.Ledger(), ledgers[l.name]
-		now.Add(&past)
-		ledgers[l.name] = now
-		full[l.name] = l.dev.Stats().RxDropped
+		all[l.name] = n.total(l)
 	}
 	report := Drops{Reasons: map[string]string{}, NICs: []NICDrops{}}
-	for _, name := range slices.Sorted(maps.Keys(ledgers)) {
-		l := ledgers[name]
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		l := all[name].ledger
 		nd := NICDrops{
 			Name: name, Received: l.Received, Forwarded: l.Forwarded, Replied: l.Replied,
-			Passed: l.Passed, Held: l.Held, Dropped: map[string]uint64{}, RingFull: full[name], Balanced: l.Balanced(),
+			Passed: l.Passed, Held: l.Held, Dropped: map[string]uint64{}, RingFull: all[name].ringFull, Balanced: l.Balanced(),
 		}
 		for r := range nat.NumReasons {
 			if l.Dropped[r] != 0 {
