@@ -38,6 +38,7 @@ type fakeRoutes struct {
 	mu         sync.Mutex
 	unresolved map[int]bool
 	links      []nic.Link
+	more       []nic.Addr // addresses of the host besides the VIP
 }
 
 func (r *fakeRoutes) Lookup(dst nic.Addr) nic.Hop {
@@ -61,9 +62,15 @@ func (r *fakeRoutes) Lookup(dst nic.Addr) nic.Hop {
 	}
 	return nic.Hop{State: nic.HopNoRoute}
 }
+
 func (r *fakeRoutes) Local(a nic.Addr) bool     { return a == vip.Addr().As16() }
-func (r *fakeRoutes) Locals() []nic.Addr        { return []nic.Addr{vip.Addr().As16()} }
 func (r *fakeRoutes) Forwarding(int, bool) bool { return false }
+
+func (r *fakeRoutes) Locals() []nic.Addr {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]nic.Addr{vip.Addr().As16()}, r.more...)
+}
 
 func (r *fakeRoutes) Links() []nic.Link {
 	r.mu.Lock()

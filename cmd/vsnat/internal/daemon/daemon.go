@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -59,7 +60,13 @@ type daemon struct {
 	epoch  time.Time // zero of the engine's clock
 	nics   *nics
 
-	guardMu sync.Mutex // held while what the guard owns is worked out and set
+	warnings warnings
+
+	// mu is held through a command and while what the engine owns is given to
+	// the guard, so that the guard never lets go of what is being added.
+	mu       sync.Mutex
+	ownDue   bool       // the guard refused what it was told last
+	ownLocal []nic.Addr // the host's addresses, as the guard was told last
 }
 
 // watcher follows the host's routes and neighbours: a [neigh.Watcher].
@@ -109,11 +116,16 @@ func Run(ctx context.Context, cfg Config, logger *zap.Logger, ready func()) (err
 	ready()
 
 	err = d.follow(ctx, served)
-	shut, done := context.WithTimeout(context.Background(), time.Second)
-	defer done()
-	err = errors.Join(err, server.Shutdown(shut))
+	err = errors.Join(err, shutdown(server))
 	logger.Info("director leaves", zap.Int("connections", d.engine.Table().Len()))
 	return err
+}
+
+// shutdown ends the control API. Requests under way have a second to finish.
+func shutdown(server *control.Server) error {
+	ctx, done := context.WithTimeout(context.Background(), time.Second)
+	defer done()
+	return server.Shutdown(ctx)
 }
 
 // start opens everything in the order that leaves no moment in which both the
@@ -147,9 +159,9 @@ func (d *daemon) start(ctx context.Context) (err error) {
 		}
 		d.guard = g
 		d.log.Info("guard", zap.String("kind", g.Kind()), zap.String("why", g.Why()))
-		if err := d.syncGuard(nat.Endpoints{}); err != nil {
-			return errors.Join(err, d.guard.Close())
-		}
+	}
+	if err := d.own(nat.Endpoints{}); err != nil {
+		return errors.Join(err, d.guard.Close())
 	}
 	d.nics = newNICs(d)
 	err = d.nics.reconcile(d.routes.Routes())
@@ -157,7 +169,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 		d.stop()
 		return err
 	}
-	d.warn("NIC left out", err)
+	d.warnings.tell(d.log, "NIC", err)
 	for _, name := range d.cfg.NICs {
 		if !slices.Contains(d.nics.names(), name) {
 			d.log.Warn("no such NIC yet, or not one to take packets from", zap.String("nic", name))
@@ -169,9 +181,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 func (d *daemon) stop() {
 	d.nics.close()
 	if d.guard != nil {
-		if err := d.guard.Close(); err != nil {
-			d.log.Warn("guard", zap.Error(err))
-		}
+		d.warn("guard", d.guard.Close())
 	}
 }
 
@@ -182,38 +192,82 @@ func (d *daemon) follow(ctx context.Context, served <-chan error) error {
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
 	for {
+		var failed error
 		select {
 		case <-ctx.Done():
-			return nil
-		case err := <-served:
-			return err
+		case failed = <-served:
 		case <-d.routes.Done():
-			return errors.New("daemon: the kernel's routes can no longer be followed")
+			failed = errors.New("daemon: the kernel's routes can no longer be followed")
 		case <-d.routes.Changed():
 			d.followRoutes()
+			continue
 		case <-expire.C:
 			d.engine.Expire(d.now(), expireAtOnce)
+			continue
 		case <-second.C:
-			if d.engine.Tick(d.now()) {
-				d.warn("guard", d.syncGuard(nat.Endpoints{}))
-			}
-			// What could not be opened before is tried again.
-			d.warn("NIC", d.nics.reconcile(d.routes.Routes()))
+			d.tick()
+			continue
 		}
+		if ctx.Err() != nil {
+			return nil // whatever else ended, ended because we leave
+		}
+		return failed
 	}
+}
+
+// tick does what is due every second.
+func (d *daemon) tick() {
+	d.mu.Lock()
+	if d.engine.Tick(d.now()) || d.ownDue {
+		d.warnings.tell(d.log, "guard", d.own(nat.Endpoints{}))
+	}
+	d.mu.Unlock()
+	// What could not be opened before is tried again.
+	d.warnings.tell(d.log, "NIC", d.nics.reconcile(d.routes.Routes()))
 }
 
 func (d *daemon) followRoutes() {
 	r := d.routes.Routes()
 	d.engine.SetRoutes(r)
-	d.warn("guard", d.syncGuard(nat.Endpoints{}))
-	d.warn("NIC", d.nics.reconcile(r))
+	d.mu.Lock()
+	if d.ownDue || !slices.Equal(d.ownLocal, r.Locals()) {
+		d.warnings.tell(d.log, "guard", d.own(nat.Endpoints{}))
+	}
+	d.mu.Unlock()
+	d.warnings.tell(d.log, "NIC", d.nics.reconcile(r))
 }
 
+// warn logs the error of something that happens once.
 func (d *daemon) warn(what string, err error) {
 	if err != nil {
 		d.log.Warn(what, zap.Error(err))
 	}
+}
+
+// warnings remembers what was warned of, so that what fails every second is
+// logged once.
+type warnings struct {
+	mu   sync.Mutex
+	last map[string]string
+}
+
+// tell logs the error, unless it is nil or the same as the last one of that
+// subject.
+func (w *warnings) tell(log *zap.Logger, subject string, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err == nil {
+		delete(w.last, subject)
+		return
+	}
+	if w.last[subject] == err.Error() {
+		return
+	}
+	if w.last == nil {
+		w.last = map[string]string{}
+	}
+	w.last[subject] = err.Error()
+	log.Warn(subject, zap.Error(err))
 }
 
 // now returns the time on the engine's clock, in nanoseconds.
@@ -226,20 +280,35 @@ func (d *daemon) guardKind() string {
 	return d.guard.Kind()
 }
 
-// syncGuard has the guard keep from the host what the engine owns, and what
-// it is about to own.
-func (d *daemon) syncGuard(soon nat.Endpoints) error {
+// own has the guard keep from the host what the engine owns, and what it is
+// about to own, and has the kernel keep the real servers' link-layer addresses
+// resolved: its own stack does not see that they are in use. d.mu is held,
+// except before the director runs.
+func (d *daemon) own(soon nat.Endpoints) error {
+	have := d.engine.Owned()
+	servers := append(have.Servers, soon.Servers...)
+	d.routes.Keep(addresses(servers))
 	if d.guard == nil {
 		return nil
 	}
-	d.guardMu.Lock()
-	defer d.guardMu.Unlock()
-	own := d.engine.Owned()
-	return d.guard.Set(guard.State{
-		Services: guardKeys(append(own.Services, soon.Services...)),
-		Servers:  guardKeys(append(own.Servers, soon.Servers...)),
-		Local:    d.routes.Routes().Locals(),
+	local := d.routes.Routes().Locals()
+	err := d.guard.Set(guard.State{
+		Services: guardKeys(append(have.Services, soon.Services...)),
+		Servers:  guardKeys(servers),
+		Local:    local,
 	})
+	d.ownDue = err != nil
+	d.ownLocal = local
+	return err
+}
+
+// addresses returns each address of the endpoints once.
+func addresses(eps []nat.Endpoint) []nic.Addr {
+	seen := make(map[nic.Addr]struct{}, len(eps))
+	for _, e := range eps {
+		seen[e.Addr] = struct{}{}
+	}
+	return slices.Collect(maps.Keys(seen))
 }
 
 func guardKeys(eps []nat.Endpoint) []guard.Key {

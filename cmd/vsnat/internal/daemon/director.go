@@ -11,7 +11,6 @@ import (
 	"vsnat/conntrack"
 	"vsnat/conntrack/state"
 	"vsnat/nat"
-	"vsnat/nic"
 	"vsnat/sched"
 )
 
@@ -19,6 +18,8 @@ var _ control.Director = (*daemon)(nil)
 
 // Apply implements [control.Director].
 func (d *daemon) Apply(c *control.Command) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	var err error
 	switch c.Op {
 	case control.Flush:
@@ -42,7 +43,7 @@ func (d *daemon) Apply(c *control.Command) error {
 	if err != nil || c.Op == control.Zero || c.Op == control.AddService || c.Op == control.AddServer {
 		return err // the guard has what was added already
 	}
-	return d.syncGuard(nat.Endpoints{})
+	return d.own(nat.Endpoints{})
 }
 
 func (d *daemon) zero(s *control.Service) (err error) {
@@ -63,7 +64,7 @@ func (d *daemon) applyService(c *control.Command) error {
 	var soon nat.Endpoints
 	d.engine.Update(func(tx *nat.Tx) { soon = tx.Endpoints(spec) })
 	// The guard comes first, so that the host answers no packet that we do.
-	err := d.syncGuard(soon)
+	err := d.own(soon)
 	if err != nil {
 		return err
 	}
@@ -77,7 +78,7 @@ func (d *daemon) applyService(c *control.Command) error {
 	if err == nil {
 		d.warnOfLimits(&spec, &soon)
 	}
-	return d.undoGuard(err)
+	return d.undoOwn(err)
 }
 
 // warnOfLimits says what a service that was added or edited will not do.
@@ -97,7 +98,6 @@ func (d *daemon) applyServer(c *control.Command) error {
 	server := nat.ServerKey{Addr: c.Server.Address.As16(), Port: c.Server.Port}
 	if c.Op == control.DeleteServer {
 		d.engine.Update(func(tx *nat.Tx) { err = tx.DeleteServer(key, server) })
-		d.keepNeighbours()
 		return err
 	}
 	spec := nat.ServerSpec{
@@ -119,35 +119,20 @@ func (d *daemon) applyServer(c *control.Command) error {
 		if err != nil {
 			return err
 		}
-		if err := d.syncGuard(soon); err != nil {
+		if err := d.own(soon); err != nil {
 			return err
 		}
 	}
 	d.engine.Update(func(tx *nat.Tx) { err = tx.AddServer(key, spec) })
-	d.keepNeighbours()
-	return d.undoGuard(err)
+	return d.undoOwn(err)
 }
 
-// undoGuard gives back to the host what a refused command would have owned.
-func (d *daemon) undoGuard(err error) error {
+// undoOwn gives back to the host what a refused command would have owned.
+func (d *daemon) undoOwn(err error) error {
 	if err != nil {
-		d.warn("guard", d.syncGuard(nat.Endpoints{}))
+		d.warnings.tell(d.log, "guard", d.own(nat.Endpoints{}))
 	}
 	return err
-}
-
-// keepNeighbours has the kernel keep the real servers' link-layer addresses
-// resolved: its own stack does not see that they are in use.
-func (d *daemon) keepNeighbours() {
-	seen := map[nic.Addr]bool{}
-	var addrs []nic.Addr
-	for _, e := range d.engine.Owned().Servers {
-		if !seen[e.Addr] {
-			seen[e.Addr] = true
-			addrs = append(addrs, e.Addr)
-		}
-	}
-	d.routes.Keep(addrs)
 }
 
 var methods = map[control.Method]conntrack.Method{

@@ -245,6 +245,8 @@ func TestNICsComeAndGo(t *testing.T) {
 	if g.attached[serverNIC] || w.open.Load() != 4 {
 		t.Errorf("guard at %v, %d senders", g.attached, w.open.Load())
 	}
+	// A frame arrives before its worker has counted its batch.
+	eventually(t, "five frames are counted", func() bool { return d.nics.drops().NICs[0].Received == 5 })
 	drops := d.nics.drops()
 	if len(drops.NICs) != 3 {
 		t.Fatalf("%+v", drops)
