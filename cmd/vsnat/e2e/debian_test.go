@@ -21,6 +21,7 @@ var debian = map[string]string{
 	"dnsutils":      "dig",
 	"iperf3":        "iperf3",
 	"iputils-ping":  "ping",
+	"ldirectord":    "ldirectord",
 	"nginx-light":   "nginx",
 }
 

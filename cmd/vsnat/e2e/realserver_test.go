@@ -87,8 +87,9 @@ func (s *site) serveAll() {
 	s.serve("server1", "server2", "server3", "server4")
 }
 
-// serveAt runs it on one host at an address, under a name.
-func (s *site) serveAt(host, address, name string) {
+// serveAt runs it on one host at an address, under a name, until the test or
+// the caller ends it.
+func (s *site) serveAt(host, address, name string) (stop func()) {
 	s.t.Helper()
 	ln, err := s.Host(host).Listen("tcp4", address)
 	if err != nil {
@@ -96,7 +97,9 @@ func (s *site) serveAt(host, address, name string) {
 	}
 	srv := &http.Server{Handler: realServer(name), ReadHeaderTimeout: patience}
 	go func() { _ = srv.Serve(ln) }() // ends with Close
-	s.t.Cleanup(func() { _ = srv.Close() })
+	stop = func() { _ = srv.Close() }
+	s.t.Cleanup(stop)
+	return stop
 }
 
 // answer is one answer of a real server.
