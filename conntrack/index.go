@@ -1,5 +1,7 @@
 package conntrack
 
+import "sync/atomic"
+
 const (
 	// firstBuckets is the size a shard's index starts with.
 	firstBuckets = 64
@@ -15,12 +17,29 @@ const (
 // every insert, so that no insert takes long.
 type index struct {
 	n     int
-	cur   []uint32 // first record of each chain
+	cur   []uint32 // first record of each chain; changed only atomically
 	old   []uint32 // the smaller array that cur grows from; nil when it is through
 	moved uint32   // old buckets below this one have moved
+
+	// hints is cur, for who looks without the shard's lock.
+	hints atomic.Pointer[[]uint32]
 }
 
-func (x *index) init() { x.cur = make([]uint32, firstBuckets) }
+func (x *index) init() { x.start(firstBuckets) }
+
+// start makes a new, empty cur.
+func (x *index) start(buckets int) {
+	x.cur = make([]uint32, buckets)
+	cur := x.cur
+	x.hints.Store(&cur)
+}
+
+// hint returns the first record of hash's chain, or another one, or 0. It needs
+// no lock: it is right most of the time.
+func (x *index) hint(hash uint32) uint32 {
+	cur := *x.hints.Load()
+	return atomic.LoadUint32(&cur[hash&uint32(len(cur)-1)])
+}
 
 // head returns where the chain of hash begins.
 func (x *index) head(hash uint32) *uint32 {
@@ -36,7 +55,8 @@ func (x *index) head(hash uint32) *uint32 {
 func (x *index) insert(s *Shard, c *Conn, id uint32) {
 	x.n++
 	if x.old == nil && x.n > len(x.cur)/2 {
-		x.old, x.cur, x.moved = x.cur, make([]uint32, 2*len(x.cur)), 0
+		x.old, x.moved = x.cur, 0
+		x.start(2 * len(x.cur))
 	}
 	for range splitsPerInsert {
 		if x.old != nil {
@@ -45,24 +65,29 @@ func (x *index) insert(s *Shard, c *Conn, id uint32) {
 	}
 	p := x.head(c.hash)
 	c.next = *p
-	*p = id
+	atomic.StoreUint32(p, id)
 }
 
 // remove takes record c, number id, out of its chain.
 func (x *index) remove(s *Shard, c *Conn, id uint32) {
+	x.n--
 	p := x.head(c.hash)
+	if *p == id {
+		atomic.StoreUint32(p, c.next)
+		return
+	}
 	for *p != id {
 		p = &s.record(*p).next
 	}
 	*p = c.next
-	x.n--
 }
 
 // split moves one old bucket's chain to the two buckets it falls into, in
 // order.
 func (x *index) split(s *Shard) {
 	size := uint32(len(x.old))
-	tail := [2]*uint32{&x.cur[x.moved], &x.cur[x.moved+size]}
+	var head [2]uint32
+	tail := [2]*uint32{&head[0], &head[1]}
 	for id := x.old[x.moved]; id != 0; {
 		c := s.record(id)
 		half := 0
@@ -74,6 +99,8 @@ func (x *index) split(s *Shard) {
 		id = c.next
 	}
 	*tail[0], *tail[1] = 0, 0
+	atomic.StoreUint32(&x.cur[x.moved], head[0])
+	atomic.StoreUint32(&x.cur[x.moved+size], head[1])
 	if x.moved++; x.moved == size {
 		x.old = nil
 	}

@@ -46,6 +46,12 @@ func (s *Shard) Unlock() { s.mu.Unlock() }
 
 func (s *Shard) record(id uint32) *Conn { return &s.chunks[id/chunkLen][id%chunkLen] }
 
+// seen finds a record that was handed out before, without the lock.
+func (s *Shard) seen(id uint32) *Conn {
+	chunks := *s.dir.Load()
+	return &chunks[id/chunkLen][id%chunkLen]
+}
+
 // In finds the connection of a packet from client to virtual server
 // (ip_vs_conn_in_get), the newest if several have the key. If there is none,
 // a connection that waits for its client's port takes k's and moves here.

@@ -172,7 +172,4 @@ func (t *Table) Assure(parent Ref) {
 }
 
 // at finds a record that is held, without its shard's lock.
-func (t *Table) at(r Ref) *Conn {
-	chunks := *t.shards[r.shard()].dir.Load()
-	return &chunks[r.id()/chunkLen][r.id()%chunkLen]
-}
+func (t *Table) at(r Ref) *Conn { return t.shards[r.shard()].seen(r.id()) }

@@ -44,7 +44,7 @@ func (a *answers) next() (*nic.Frame, []byte) {
 // has kept it from the host, we answer as the host's stack would that has no
 // socket for it: a reset, or port unreachable.
 func (w *Worker) hostAnswer(j *job) Verdict {
-	p := &w.pkt
+	p := w.pkt
 	if !w.e.opt.Guarded || !has(w.snap.owned, Endpoint{Proto: p.Proto, Addr: p.Dst, Port: p.DstPort}) {
 		return passed
 	}

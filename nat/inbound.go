@@ -12,15 +12,14 @@ import (
 // inbound deals with a TCP or UDP packet to a VIP or with a mark (ip_vs_in in the kernel's
 // ip_vs_core.c).
 func (w *Worker) inbound(j *job) Verdict {
-	p := &w.pkt
+	p := w.pkt
 	key := conntrack.Key{
 		Client: p.Src, ClientPort: p.SrcPort,
 		Virtual: p.Dst, VirtualPort: p.DstPort, Proto: p.Proto,
 	}
-	hash := w.e.table.Hash(p.Proto, p.Src, p.SrcPort)
-	s := w.e.table.Shard(hash)
+	s := w.e.table.Shard(j.hash)
 	s.Lock()
-	v := w.inboundLocked(j, s, hash, &key)
+	v := w.inboundLocked(j, s, j.hash, &key)
 	s.Unlock()
 	return v
 }
@@ -82,7 +81,7 @@ func (w *Worker) abandon(s *conntrack.Shard, c *conntrack.Conn, d *dest) {
 // of the packet (ip_vs_schedule). old is the connection that was given up for
 // it, if any. The shard s is locked; it may be unlocked for a while.
 func (w *Worker) schedule(j *job, s *conntrack.Shard, hash uint64, key *conntrack.Key, old conntrack.Ref) (*conntrack.Conn, Verdict) {
-	p := &w.pkt
+	p := w.pkt
 	svc := w.snap.service(w.mark(j), p)
 	if svc == nil {
 		v := w.hostAnswer(j)
@@ -139,7 +138,7 @@ func (w *Worker) pick(j *job, svc *service, spec *ServiceSpec) (*dest, Verdict) 
 	if svc.deleted {
 		return nil, w.hostAnswer(j)
 	}
-	p := &w.pkt
+	p := w.pkt
 	// The worker's own: a local one would be allocated, as Pick takes it through
 	// an interface.
 	w.req = sched.Request{Client: p.Src, Virtual: p.Dst, ClientPort: p.SrcPort, Flags: spec.Flags, Now: w.now}

@@ -97,7 +97,7 @@ func (s *snapshot) mark(p *wire.Packet, nic int) uint32 {
 // mark returns the packet's mark, which is looked for once.
 func (w *Worker) mark(j *job) uint32 {
 	if !j.classified {
-		j.mark, j.classified = w.snap.mark(&w.pkt, w.index), true
+		j.mark, j.classified = w.snap.mark(w.pkt, w.index), true
 	}
 	return j.mark
 }
@@ -109,10 +109,9 @@ func (w *Worker) forMark(j *job) bool {
 	if w.mark(j) == 0 {
 		return false
 	}
-	p := &w.pkt
-	hash := w.e.table.Hash(p.Proto, p.Dst, p.DstPort)
-	s := w.e.table.Shard(hash)
+	p := w.pkt
+	s := w.e.table.Shard(j.hash)
 	s.Lock()
 	defer s.Unlock()
-	return s.Out(hash, p.Proto, p.Src, p.SrcPort, p.Dst, p.DstPort) == nil
+	return s.Out(j.hash, p.Proto, p.Src, p.SrcPort, p.Dst, p.DstPort) == nil
 }

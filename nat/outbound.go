@@ -10,11 +10,10 @@ import (
 // outbound deals with a TCP or UDP packet that goes to no VIP: a reply from a
 // real server, if it is one of a connection (ip_vs_out in ip_vs_core.c).
 func (w *Worker) outbound(j *job) Verdict {
-	p := &w.pkt
-	hash := w.e.table.Hash(p.Proto, p.Dst, p.DstPort)
-	s := w.e.table.Shard(hash)
+	p := w.pkt
+	s := w.e.table.Shard(j.hash)
 	s.Lock()
-	c := s.Out(hash, p.Proto, p.Src, p.SrcPort, p.Dst, p.DstPort)
+	c := s.Out(j.hash, p.Proto, p.Src, p.SrcPort, p.Dst, p.DstPort)
 	if c == nil {
 		s.Unlock()
 		return w.stray(j, Endpoint{Proto: p.Proto, Addr: p.Src, Port: p.SrcPort})

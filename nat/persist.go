@@ -55,7 +55,7 @@ func (w *Worker) persistent(j *job, s *conntrack.Shard, hash uint64, key *conntr
 // server, and the template held for a connection that has it as its Control, or
 // no server and what becomes of the packet.
 func (w *Worker) template(j *job, svc *service, spec *ServiceSpec) (conntrack.Ref, *dest, Verdict) {
-	key := templateKey(&w.pkt, spec)
+	key := templateKey(w.pkt, spec)
 	hash := w.e.table.Hash(key.Proto, key.Client, key.ClientPort)
 	s := w.e.table.Shard(hash)
 	s.Lock()

@@ -20,7 +20,10 @@ type Worker struct {
 	now    int64
 	snap   *snapshot
 	routes *routesBox
-	pkt    wire.Packet
+	jobs   [nic.MaxBatch]job
+	pkts   [nic.MaxBatch]wire.Packet
+	hashes [nic.MaxBatch]uint64 // of those that connections are looked for
+	pkt    *wire.Packet         // of the frame under judgement
 	req    sched.Request
 	once   conntrack.Conn // of the packet, if it is scheduled by itself
 
@@ -68,10 +71,22 @@ func (e *Engine) NewWorker(index int) *Worker {
 // Everything it returns through Out and Verdict is valid until Commit.
 func (w *Worker) Process(b *nic.Batch, now int64) {
 	w.begin(now)
+	// First all frames are read, then their connections are brought near, then
+	// judgement is passed: memory serves many at once sooner than one by one.
+	hashes := w.hashes[:0]
 	for i := range b.N {
-		v := w.judge(&b.Frames[i], i)
-		w.verdicts[i] = v
-		w.count(v)
+		j := &w.jobs[i]
+		if w.verdicts[i] = w.read(j, &b.Frames[i], i); w.verdicts[i] == undecided && j.flow {
+			hashes = append(hashes, j.hash)
+		}
+	}
+	w.e.table.Prefetch(hashes)
+	for i := range b.N {
+		if w.verdicts[i] == undecided {
+			w.pkt = &w.pkts[i]
+			w.verdicts[i] = w.judge(&w.jobs[i])
+		}
+		w.count(w.verdicts[i])
 	}
 }
 
@@ -165,6 +180,9 @@ var (
 
 func drop(r Reason) Verdict { return Verdict{Kind: Dropped, Reason: r} }
 
+// undecided stands for the verdict of a frame that was only read yet.
+var undecided = Verdict{}
+
 // job is one frame on its way through the engine.
 type job struct {
 	f   *nic.Frame
@@ -173,12 +191,17 @@ type job struct {
 	ip  wire.IPv4 // from the IP header to the end of the IP packet
 	l4  []byte    // transport header and payload
 
+	in   bool   // to a VIP
+	flow bool   // of a protocol that services have
+	hash uint64 // if flow, of its client: the source if in, else the destination
+
 	mark       uint32 // see [Worker.mark]
 	classified bool
 }
 
-// judge decides about one frame.
-func (w *Worker) judge(f *nic.Frame, i int) Verdict {
+// read parses the frame into j and the packet of that index. It returns
+// undecided, unless the frame is none that judgement is passed on.
+func (w *Worker) read(j *job, f *nic.Frame, i int) Verdict {
 	if f.Type != nic.ToHost || f.VLANProto != 0 {
 		return passed
 	}
@@ -189,7 +212,7 @@ func (w *Worker) judge(f *nic.Frame, i int) Verdict {
 	if eth.Type() != wire.TypeIPv4 {
 		return passed
 	}
-	p := &w.pkt
+	p := &w.pkts[i]
 	switch p.Parse(eth) {
 	case wire.Parsed:
 	case wire.LaterFragment, wire.OtherProtocol:
@@ -202,28 +225,46 @@ func (w *Worker) judge(f *nic.Frame, i int) Verdict {
 	default:
 		return drop(BadIPHeader)
 	}
-	j := job{f: f, i: i, eth: eth, ip: wire.IPv4(eth[p.L3:p.End]), l4: eth[p.L4:p.End]}
+	*j = job{f: f, i: i, eth: eth, ip: wire.IPv4(eth[p.L3:p.End]), l4: eth[p.L4:p.End]}
 	if !j.ip.ChecksumOK() {
 		return drop(BadIPChecksum)
 	}
-	in := w.snap.vip(p.Dst)
+	j.in = w.snap.vip(p.Dst)
 	switch {
-	case p.Proto == wire.ProtoICMP && in:
-		return w.icmpInbound(&j)
 	case p.Proto == wire.ProtoICMP:
+		return undecided
+	case p.Proto != ProtoTCP && p.Proto != ProtoUDP:
+		return passed
+	case j.in:
+		j.hash = w.e.table.Hash(p.Proto, p.Src, p.SrcPort)
+	default:
+		j.hash = w.e.table.Hash(p.Proto, p.Dst, p.DstPort)
+	}
+	j.flow = true
+	return undecided
+}
+
+// judge decides about a frame that was read.
+func (w *Worker) judge(j *job) Verdict {
+	switch {
+	case !j.flow && j.in:
+		return w.icmpInbound(j)
+	case !j.flow:
 		if len(w.snap.rules) > 0 {
 			// Connections by mark have any address as their VIP.
-			if v := w.icmpInbound(&j); v != passed {
+			if v := w.icmpInbound(j); v != passed {
 				return v
 			}
 		}
-		return w.icmpOutbound(&j)
-	case p.Proto != ProtoTCP && p.Proto != ProtoUDP:
-		return passed
-	case in, len(w.snap.rules) > 0 && w.forMark(&j):
-		return w.inbound(&j)
+		return w.icmpOutbound(j)
+	case j.in:
+		return w.inbound(j)
+	case len(w.snap.rules) > 0 && w.forMark(j):
+		// What is to no VIP was taken for an answer.
+		j.hash = w.e.table.Hash(w.pkt.Proto, w.pkt.Src, w.pkt.SrcPort)
+		return w.inbound(j)
 	}
-	return w.outbound(&j)
+	return w.outbound(j)
 }
 
 // partial reports whether the frame's transport checksum is still to be

@@ -1,0 +1,8 @@
+#include "textflag.h"
+
+// func prefetch(c *Conn)
+TEXT ·prefetch(SB), NOSPLIT, $0-8
+	MOVD c+0(FP), R0
+	PRFM (R0), PLDL1KEEP
+	PRFM 64(R0), PLDL1KEEP
+	RET

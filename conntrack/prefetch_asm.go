@@ -1,0 +1,8 @@
+//go:build amd64 || arm64
+
+package conntrack
+
+// prefetch asks for a connection's two cache lines, and does not wait for them.
+//
+//go:noescape
+func prefetch(c *Conn)
