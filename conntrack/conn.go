@@ -50,6 +50,10 @@ const (
 	Template   Flags = 0x1000 // persistence template
 	OnePacket  Flags = 0x2000
 	NFCT       Flags = 0x10000
+
+	// Answered is vsnat's own and never synchronised: the server's SYN+ACK was
+	// seen.
+	Answered Flags = 1 << 31
 )
 
 // Method is how packets reach the server, in the kernel's numbering

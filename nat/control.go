@@ -38,22 +38,16 @@ func (tx *Tx) AddService(spec ServiceSpec) error {
 	if err := supported(op, spec.Key); err != nil {
 		return err
 	}
-	sc, err := tx.e.newScheduler(spec.Scheduler)
+	sc, err := tx.e.newScheduler(op, &spec, 0)
 	if err != nil {
-		return refuse(op, spec.Key, syscall.ENOENT, err.Error())
+		return err
 	}
-	sc.Init(nil)
-	s := &service{key: spec.Key, sched: sc}
+	s := &service{key: spec.Key}
+	s.schedule(sc)
 	s.spec.Store(&spec)
 	tx.e.services = slices.Insert(tx.e.services, 0, s)
 	tx.e.dirty = true
 	return nil
-}
-
-// newScheduler returns a scheduler of that name; the random one draws from the
-// engine's secret.
-func (e *Engine) newScheduler(name string) (sched.Scheduler, error) {
-	return sched.NewWith(name, sched.Options{Seed: e.opt.Conns.Seed})
 }
 
 func supported(op string, k ServiceKey) error {
@@ -71,8 +65,8 @@ func supported(op string, k ServiceKey) error {
 }
 
 // EditService changes a service's scheduler, flags and persistence. The
-// scheduler's state is kept when the scheduler stays the same, and templates
-// keep the timeout they were made with.
+// scheduler's state is kept when the scheduler and its tuning stay the same, and
+// templates keep the timeout they were made with.
 func (tx *Tx) EditService(spec ServiceSpec) error {
 	const op = "edit-service"
 	spec.Key = spec.Key.identity()
@@ -82,13 +76,12 @@ func (tx *Tx) EditService(spec ServiceSpec) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.spec.Load().Scheduler != spec.Scheduler {
-		sc, err := tx.e.newScheduler(spec.Scheduler)
+	if old := s.spec.Load(); old.Scheduler != spec.Scheduler || old.Tuning != spec.Tuning {
+		sc, err := tx.e.newScheduler(op, &spec, len(s.list))
 		if err != nil {
-			return refuse(op, spec.Key, syscall.ENOENT, err.Error())
+			return err
 		}
-		sc.Init(s.list)
-		s.sched = sc
+		s.schedule(sc)
 	}
 	s.spec.Store(&spec)
 	tx.e.dirty = true

@@ -29,6 +29,7 @@ func (w *Worker) outbound(j *job) Verdict {
 		n.OutPkts++
 		n.OutBytes += uint64(len(j.ip))
 		if d := w.e.destOf(w.snap, c.Server); d != nil {
+			w.observe(c, d)
 			w.step(c, d, state.Output)
 		}
 		j.ip.DecTTL()

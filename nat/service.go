@@ -18,6 +18,9 @@ type service struct {
 
 	spec atomic.Pointer[ServiceSpec] // as last added or edited; never changed in place
 
+	// observer is sched if that is one, else nil; for those who do not hold mu.
+	observer atomic.Pointer[sched.Observer]
+
 	mu      sync.Mutex
 	deleted bool // guarded by mu, as all below
 	sched   sched.Scheduler

@@ -36,11 +36,17 @@ type Settings struct {
 	// AMemThresh is how many pages must be available for memory not to be short
 	// (amemthresh).
 	AMemThresh int
+	// LBLCExpiration is the age in seconds at which lblc forgets an unused
+	// destination (lblc_expiration); LBLCRExpiration is that of lblcr, and also
+	// the age at which the unchanged set of a destination loses its most loaded
+	// server (lblcr_expiration).
+	LBLCExpiration, LBLCRExpiration int
 }
 
 // DefaultSettings returns the kernel's defaults.
 func DefaultSettings() Settings {
-	return Settings{ConnReuseMode: 1, AMDropRate: 10, AMemThresh: 1024}
+	const day = 24 * 60 * 60
+	return Settings{ConnReuseMode: 1, AMDropRate: 10, AMemThresh: 1024, LBLCExpiration: day, LBLCRExpiration: day}
 }
 
 // Settings returns the settings in force.
@@ -57,6 +63,8 @@ func (tx *Tx) SetSettings(s Settings) error {
 		{"secure_tcp", s.SecureTCP, 3},
 		{"am_droprate", s.AMDropRate, 1<<31 - 1},
 		{"amemthresh", s.AMemThresh, 1<<31 - 1},
+		{"lblc_expiration", s.LBLCExpiration, 1<<31 - 1},
+		{"lblcr_expiration", s.LBLCRExpiration, 1<<31 - 1},
 	} {
 		if v.is < 0 || v.is > v.max {
 			return refuse("set", v.name, syscall.EINVAL, fmt.Sprintf("%d is not in 0..%d", v.is, v.max))
@@ -64,6 +72,7 @@ func (tx *Tx) SetSettings(s Settings) error {
 	}
 	tx.e.settings = s
 	tx.e.defend()
+	tx.e.retune()
 	tx.e.dirty = true
 	return nil
 }

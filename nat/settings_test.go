@@ -41,7 +41,14 @@ func TestSettingsAreChecked(t *testing.T) {
 			t.Errorf("at first %+v", s)
 		}
 		for _, s := range []Settings{
-			{ConnReuseMode: -1}, {DropPacket: 4}, {SecureTCP: -1}, {AMDropRate: -1}, {AMemThresh: -1}, {AMemThresh: 1 << 31},
+			{ConnReuseMode: -1},
+			{DropPacket: 4},
+			{SecureTCP: -1},
+			{AMDropRate: -1},
+			{AMemThresh: -1},
+			{AMemThresh: 1 << 31},
+			{LBLCExpiration: -1},
+			{LBLCRExpiration: 1 << 31},
 		} {
 			if e, ok := tx.SetSettings(s).(*Error); !ok || e.Errno != syscall.EINVAL {
 				t.Errorf("%+v: %v", s, e)

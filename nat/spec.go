@@ -3,6 +3,7 @@ package nat
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
 	"vsnat/conntrack"
 	"vsnat/sched"
@@ -91,6 +92,20 @@ type ServiceSpec struct {
 	// mask such as 0xffffff00; 0 is one template for all clients. Only
 	// persistent services look at it.
 	Netmask uint32
+	// Tuning is for schedulers that can be tuned.
+	Tuning Tuning
+}
+
+// Tuning is what a service's scheduler may be told beyond the kernel's flags.
+// The zero value is the default in every field; a value for another scheduler
+// than the service's is refused.
+type Tuning struct {
+	// MHTableSize is the number of slots of mh's table: 251, 509, 1021, 2039,
+	// 4093 (the default), 8191, 16381, 32749, 65521 or 131071.
+	MHTableSize int
+	// LRTHalfLife is the age at which a response time counts half of a new one
+	// with lrt, 10 seconds by default.
+	LRTHalfLife time.Duration
 }
 
 // ServerKey names a real server within a service.

@@ -64,11 +64,12 @@ func (e *Engine) newDest(s *service, key ServerKey) *dest {
 // Tick does what is due once in a while: deleted servers are freed 120 to 240
 // seconds after their last connection or template ended
 // (ip_vs_dest_trash_expire), and what they owned is given back to the host as
-// soon as no connection is left. It reports whether Owned may have changed. now
-// is on the engine's clock.
+// soon as no connection is left, and the caches of lblc and lblcr forget what is
+// old. It reports whether Owned may have changed. now is on the engine's clock.
 func (e *Engine) Tick(now int64) (changed bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.tickCaches(now)
 	for _, t := range e.trash {
 		changed = changed || t.left && t.Total.Load() == 0
 	}

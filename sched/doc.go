@@ -1,10 +1,11 @@
 // Package sched holds the schedulers: each picks a real server for a new
 // connection, as the kernel's scheduler of the same name does
-// (net/netfilter/ipvs/ip_vs_*.c, as of 6.1.183 and later). One file is one
-// algorithm, named as ipvsadm names it.
+// (net/netfilter/ipvs/ip_vs_*.c, as of 6.1.183 and later); lrt alone is not the
+// kernel's. One file is one algorithm, named as ipvsadm names it. What each is
+// good for, and what it costs, is in docs/schedulers.md.
 //
-// A scheduler is called with its service's lock held: it needs no lock of its
-// own, starts no goroutine, reads no clock and allocates nothing in Pick. What
+// A scheduler is called with its service's lock held, but for what an
+// [Observer] is told: it needs no lock of its own, starts no goroutine, reads no clock and allocates nothing in Pick. What
 // it needs of the outside comes in: the packet and the time in a [Request], a
 // seed and sizes in [Options].
 //
@@ -29,4 +30,8 @@
 //   - Loads are compared by 64-bit cross products, never by division, so that no
 //     rounding decides.
 //   - Work that falls due by time, not by packet, goes into Tick ([Cache]).
+//   - One that can serve only so many servers says so ([Limited]).
+//   - One that learns from what becomes of connections is told of it beside its
+//     picks ([Observer]). What it learns of a server stands in that Server, so
+//     that a pick needs no look-up.
 package sched

@@ -34,6 +34,7 @@ var subjects = []struct {
 	{"mh-fallback-port", schedtest.Subject{Flags: sched.Flag1 | sched.Flag2, Shares: byWeight, Tolerance: 0.01, MayFail: true}},
 	{"lblc", schedtest.Subject{Shares: byWeight, Open: 1000, Tolerance: 0.02, PicksOverloaded: true}},
 	{"lblcr", schedtest.Subject{Shares: byWeight, Open: 1000, Tolerance: 0.02}},
+	{"lrt", schedtest.Subject{Shares: byWeight, Open: 1000, Tolerance: 0.005}},
 	{"twos", schedtest.Subject{Shares: byWeight, Open: 1000, Tolerance: 0.02}},
 }
 

@@ -35,6 +35,11 @@ type mhTurn struct {
 	slots     int32 // claimed at each turn
 }
 
+var _ Limited = (*mh)(nil)
+
+// MaxServers is the size of the table: each server needs a slot.
+func (m *mh) MaxServers() int { return int(m.size) }
+
 func (m *mh) Init(list []*Server) {
 	m.slots = make([]*Server, m.size)
 	m.rebuild(list)

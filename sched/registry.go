@@ -20,6 +20,9 @@ type Options struct {
 	// default), 8191, 16381, 32749, 65521 or 131071. Directors that shall agree
 	// need the same.
 	MHTableSize int
+	// HalfLife is the age at which a measurement counts half of a new one with
+	// lrt: 1 ms to 24 h, 10 s by default.
+	HalfLife time.Duration
 	// CacheExpiration is the age at which lblc forgets an unused entry and lblcr
 	// also shrinks an unchanged set (sysctl lblc_expiration, lblcr_expiration).
 	// The default is 24 hours.
@@ -59,6 +62,12 @@ func NewWith(name string, o Options) (Scheduler, error) {
 	}
 	if !slices.Contains(mhSizes[:], o.MHTableSize) {
 		return nil, fmt.Errorf("sched: mh table of %d slots; choose one of %v", o.MHTableSize, mhSizes)
+	}
+	if o.HalfLife == 0 {
+		o.HalfLife = lrtDefaultHalfLife
+	}
+	if o.HalfLife < lrtMinHalfLife || o.HalfLife > lrtMaxHalfLife {
+		return nil, fmt.Errorf("sched: lrt half-life of %v; choose one of %v to %v", o.HalfLife, lrtMinHalfLife, lrtMaxHalfLife)
 	}
 	if o.CacheExpiration == 0 {
 		o.CacheExpiration = defaultExpiration

@@ -5,28 +5,33 @@ import "sync/atomic"
 // Addr is an IP address in 16 bytes, network byte order, IPv4 IPv4-mapped.
 type Addr = [16]byte
 
-// Server is what schedulers see of a real server. The fields above the line
-// are changed only under the service's lock; the counters at any time.
+// Server is what schedulers see of a real server. The counters change at any
+// time, the other fields only under the service's lock.
+//
+// What a scan of the list reads of each server comes first: 16 bytes, which lie
+// in one cache line wherever an allocated Server begins.
 type Server struct {
+	// Weight is 0 for a quiesced server.
+	Weight int32
+	// Overloaded is set while Total is at or above the upper threshold, until
+	// it falls below the lower.
+	Overloaded atomic.Bool
+	// Active counts connections in an active state, Total all bound
+	// connections but templates (the kernel's activeconns and total of 6.1.183
+	// and later).
+	Active, Total atomic.Int32
+
 	// ID is the owner's number of the server; schedulers leave it alone.
 	ID   uint32
 	Addr Addr
 	Port uint16 // host byte order
-	// Weight is 0 for a quiesced server.
-	Weight int32
 	// LastWeight is the weight before it was edited to 0; equal to Weight
 	// otherwise (spec of the kernel's last_weight; only mh reads it).
 	LastWeight int32
 	// Available is false once the server was deleted from its service.
 	Available bool
 
-	// Active counts connections in an active state, Total all bound
-	// connections but templates (the kernel's activeconns and total of 6.1.183
-	// and later).
-	Active, Total atomic.Int32
-	// Overloaded is set while Total is at or above the upper threshold, until
-	// it falls below the lower.
-	Overloaded atomic.Bool
+	response response // what lrt has measured; no other scheduler looks at it
 }
 
 // Usable reports whether a new connection may be given to the server.
@@ -85,4 +90,25 @@ type Scheduler interface {
 	// keeps no reference to req: callers use one again and again, for a new one
 	// would be allocated at each call of an interface.
 	Pick(list []*Server, req *Request) *Server
+}
+
+// Limited is a scheduler that serves a bounded number of servers. Init with
+// more leaves it with none to pick.
+type Limited interface {
+	Scheduler
+	// MaxServers returns the bound.
+	MaxServers() int
+}
+
+// Observer is a scheduler that learns how fast servers answer. Unlike every
+// other method, Observe is called without the service's lock, by any number of
+// workers at a time and beside Pick: it never waits and never allocates.
+type Observer interface {
+	Scheduler
+	// Observe tells of a server, listed or not, that at now its answer to a
+	// connection's first packet came rtt after that packet. Both are nanoseconds
+	// on the clock of Request.Now. A clock that is read once for many packets
+	// makes rtt wrong by the time those take, either way: it may even be 0 or
+	// less.
+	Observe(s *Server, rtt, now int64)
 }

@@ -272,7 +272,7 @@ func TestMHTooManyServers(t *testing.T) {
 }
 
 func TestRegistry(t *testing.T) {
-	want := []string{"dh", "fo", "lblc", "lblcr", "lc", "mh", "nq", "ovf", "rr", "sed", "sh", "twos", "wlc", "wrr"}
+	want := []string{"dh", "fo", "lblc", "lblcr", "lc", "lrt", "mh", "nq", "ovf", "rr", "sed", "sh", "twos", "wlc", "wrr"}
 	if got := Names(); !slices.Equal(got, want) {
 		t.Errorf("Names() = %v, want %v", got, want)
 	}
@@ -285,7 +285,7 @@ func TestRegistry(t *testing.T) {
 	if got := s.Pick(service(s, 1), &Request{}); got != nil {
 		t.Errorf("none picked %d", number(got))
 	}
-	for _, o := range []Options{{MHTableSize: 4092}, {MHTableSize: -1}, {CacheExpiration: -time.Second}} {
+	for _, o := range []Options{{MHTableSize: 4092}, {MHTableSize: -1}, {CacheExpiration: -time.Second}, {HalfLife: -1}, {HalfLife: time.Microsecond}, {HalfLife: 25 * time.Hour}} {
 		if _, err := NewWith("mh", o); err == nil {
 			t.Errorf("NewWith accepted %+v", o)
 		}

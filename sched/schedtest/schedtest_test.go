@@ -69,6 +69,12 @@ func TestLawsCatch(t *testing.T) {
 			}
 			return lawful(b, list)
 		}},
+		{"changes", func(b *broken, list []*sched.Server) *sched.Server {
+			if b.n%3_000 == 0 {
+				slices.Reverse(list)
+			}
+			return lawful(b, list)
+		}},
 		{"shares", func(b *broken, list []*sched.Server) *sched.Server {
 			if b.n%50 == 0 {
 				return lawful(b, list[min(1, len(list)):])
