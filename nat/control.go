@@ -316,7 +316,6 @@ func (e *Engine) publish() {
 		services: make(map[Endpoint]*service, len(e.services)),
 		marked:   make(map[uint32]*service),
 		rules:    slices.Clone(e.rules),
-		vips:     make(map[Addr]struct{}, len(e.services)),
 		owned:    make(map[Endpoint]struct{}, len(e.services)),
 		servers:  make(map[Endpoint]struct{}, len(e.dests)),
 		dests:    slices.Clone(e.dests),

@@ -64,15 +64,29 @@ func (g *gatherer) of(server uint32) *Counters {
 	return c
 }
 
+// flush adds what was gathered to the shared counters: to each server's, and to
+// a service's and the total once for all servers that follow one another.
 func (g *gatherer) flush(e *Engine, snap *snapshot) {
+	var svc *service
+	var sum, total Counters
 	for _, id := range g.touched {
 		c := &g.counts[id]
 		if d := e.destOf(snap, id); d != nil && d.available.Load() {
 			d.stats.add(c)
-			d.service.Load().stats.add(c)
-			e.total.add(c)
+			if s := d.service.Load(); s != svc {
+				if svc != nil {
+					svc.stats.add(&sum)
+				}
+				svc, sum = s, Counters{}
+			}
+			sum.plus(c)
+			total.plus(c)
 		}
 		*c = Counters{}
+	}
+	if svc != nil {
+		svc.stats.add(&sum)
+		e.total.add(&total)
 	}
 	g.touched = g.touched[:0]
 }

@@ -1,6 +1,7 @@
 package nat
 
 import (
+	"vsnat/conntrack"
 	"vsnat/nat/wire"
 	"vsnat/nic"
 )
@@ -60,9 +61,9 @@ func (q *holdQueue) init() {
 	}
 }
 
-// put copies the rewritten frame aside. It reports false when there is no
-// room.
-func (q *holdQueue) put(j *job, hop *nic.Hop, now int64, undo undo) bool {
+// put copies the rewritten frame aside. from is the connection whose client sent
+// it, or nil. It reports false when there is no room.
+func (q *holdQueue) put(j *job, now int64, from *conntrack.Conn) bool {
 	if q.waiting == holdSlots || len(j.f.Buf) > holdLen {
 		return false
 	}
@@ -73,7 +74,10 @@ func (q *holdQueue) put(j *job, hop *nic.Hop, now int64, undo undo) bool {
 		}
 		*h = held{
 			frame: nic.Frame{Buf: h.memory[:copy(h.memory, j.f.Buf)], WireLen: len(j.eth)},
-			state: heldWaits, dst: mapped(j.ip.Dst()), since: now, asked: now, undo: undo, memory: h.memory,
+			state: heldWaits, dst: mapped(j.ip.Dst()), since: now, asked: now, memory: h.memory,
+		}
+		if from != nil {
+			h.undo = undo{answer: true, addr: from.Virtual, port: from.VirtualPort}
 		}
 		if q.waiting == 0 {
 			q.next = now + holdLook

@@ -51,7 +51,7 @@ func (w *Worker) icmpInbound(j *job) Verdict {
 	j.ip.DecTTL()
 	j.ip.SetDst([4]byte(c.Dest[12:]))
 	j.f.VNet().Clear() // the checksum is complete now
-	return w.send(j, hop, undo{})
+	return w.send(j, hop, nil)
 }
 
 // icmpOutbound deals with an ICMP message that goes to no VIP: an error about
@@ -101,5 +101,5 @@ func (w *Worker) icmpOutbound(j *job) Verdict {
 	j.ip.DecTTL()
 	j.ip.SetSrc([4]byte(c.Virtual[12:]))
 	j.f.VNet().Clear()
-	return w.send(j, hop, undo{})
+	return w.send(j, hop, nil)
 }

@@ -85,7 +85,7 @@ func (w *Worker) schedule(j *job, s *conntrack.Shard, hash uint64, key *conntrac
 	svc := w.snap.service(w.mark(j), p)
 	if svc == nil {
 		v := w.hostAnswer(j)
-		if v == passed && !w.snap.vip(p.Dst) {
+		if v == passed && !w.snap.vips.has(&p.Dst) {
 			v = w.stray(j, Endpoint{Proto: p.Proto, Addr: p.Src, Port: p.SrcPort})
 		}
 		return nil, v
@@ -226,5 +226,5 @@ func (w *Worker) toServer(j *job, c *conntrack.Conn) Verdict {
 	if !forward.MasqIn(j.ip, j.l4, j.partial(), c) {
 		return drop(Truncated)
 	}
-	return w.send(j, hop, undo{answer: true, addr: c.Virtual, port: c.VirtualPort})
+	return w.send(j, hop, c)
 }

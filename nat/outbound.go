@@ -34,7 +34,7 @@ func (w *Worker) outbound(j *job) Verdict {
 		}
 		j.ip.DecTTL()
 		if forward.MasqOut(j.ip, j.l4, j.partial(), c) {
-			v = w.send(j, hop, undo{})
+			v = w.send(j, hop, nil)
 		} else {
 			v = drop(Truncated)
 		}
@@ -81,5 +81,5 @@ func (w *Worker) stray(j *job, from Endpoint) Verdict {
 		return v
 	}
 	j.ip.DecTTL()
-	return w.send(j, hop, undo{})
+	return w.send(j, hop, nil)
 }

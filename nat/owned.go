@@ -47,7 +47,7 @@ func (tx *Tx) Endpoints(spec ServiceSpec, servers ...ServerKey) Endpoints {
 // own adds what the service owns.
 func (s *snapshot) own(svc *service) {
 	if svc.key.Mark == 0 {
-		s.vips[svc.key.Addr] = struct{}{}
+		s.vips.add(svc.key.Addr)
 	}
 	list, wide := destinations(s.rules, svc.spec.Load())
 	for _, ep := range list {

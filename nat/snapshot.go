@@ -11,7 +11,7 @@ type snapshot struct {
 	anyPort  bool // a service has port 0
 	// vips has every address that services have, or had while connections of
 	// theirs are left.
-	vips map[Addr]struct{}
+	vips addrSet
 	// owned has the VIP endpoints, and servers the real servers' endpoints,
 	// whose frames the guard keeps from the host. Port 0 is all ports.
 	owned, servers map[Endpoint]struct{}
@@ -57,9 +57,4 @@ func (s *snapshot) dest(id uint32) *dest {
 		return s.dests[id]
 	}
 	return nil
-}
-
-func (s *snapshot) vip(a Addr) bool {
-	_, ok := s.vips[a]
-	return ok
 }

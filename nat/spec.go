@@ -134,6 +134,14 @@ type Counters struct {
 	OutBytes uint64
 }
 
+func (c *Counters) plus(o *Counters) {
+	c.Conns += o.Conns
+	c.InPkts += o.InPkts
+	c.OutPkts += o.OutPkts
+	c.InBytes += o.InBytes
+	c.OutBytes += o.OutBytes
+}
+
 func (c Counters) minus(o Counters) Counters {
 	return Counters{c.Conns - o.Conns, c.InPkts - o.InPkts, c.OutPkts - o.OutPkts, c.InBytes - o.InBytes, c.OutBytes - o.OutBytes}
 }

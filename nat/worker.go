@@ -225,11 +225,14 @@ func (w *Worker) read(j *job, f *nic.Frame, i int) Verdict {
 	default:
 		return drop(BadIPHeader)
 	}
-	*j = job{f: f, i: i, eth: eth, ip: wire.IPv4(eth[p.L3:p.End]), l4: eth[p.L4:p.End]}
+	// Field by field: a literal is made elsewhere and copied.
+	j.f, j.i = f, i
+	j.eth, j.ip, j.l4 = eth, wire.IPv4(eth[p.L3:p.End]), eth[p.L4:p.End]
+	j.flow, j.mark, j.classified = false, 0, false
 	if !j.ip.ChecksumOK() {
 		return drop(BadIPChecksum)
 	}
-	j.in = w.snap.vip(p.Dst)
+	j.in = w.snap.vips.has(&p.Dst)
 	switch {
 	case p.Proto == wire.ProtoICMP:
 		return undecided
@@ -288,11 +291,12 @@ func (j *job) length() int {
 }
 
 // send gives a rewritten frame to its next hop, or lets it wait for the next
-// hop's link-layer address.
-func (w *Worker) send(j *job, hop *nic.Hop, undo undo) Verdict {
+// hop's link-layer address. from is the connection whose client sent it, who is
+// to hear of a failure, or nil.
+func (w *Worker) send(j *job, hop *nic.Hop, from *conntrack.Conn) Verdict {
 	if hop.State != nic.HopResolved {
 		w.ask(hop)
-		if !w.held.put(j, hop, w.now, undo) {
+		if !w.held.put(j, w.now, from) {
 			return drop(HoldFull)
 		}
 		return holding
