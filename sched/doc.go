@@ -5,9 +5,9 @@
 // good for, and what it costs, is in docs/schedulers.md.
 //
 // A scheduler is called with its service's lock held, but for what an
-// [Observer] is told: it needs no lock of its own, starts no goroutine, reads no clock and allocates nothing in Pick. What
-// it needs of the outside comes in: the packet and the time in a [Request], a
-// seed and sizes in [Options].
+// [Observer] is told: it needs no lock of its own, starts no goroutine, reads no
+// clock and allocates nothing in Pick. What it needs of the outside comes in:
+// the packet and the time in a [Request], a seed and sizes in [Options].
 //
 // # How to write a scheduler
 //

@@ -51,7 +51,8 @@ func (l *lrt) Changed(op Op, s *Server, _ int, _ []*Server) {
 }
 
 func (l *lrt) Pick(list []*Server, req *Request) *Server {
-	var quickest delayed
+	var quickest *Server
+	var cost uint64
 	var due *Server
 	var others least
 	for _, s := range list {
@@ -59,7 +60,9 @@ func (l *lrt) Pick(list []*Server, req *Request) *Server {
 		case !s.Usable():
 			continue
 		case r.goodStanding(req.Now, lrtFresh*l.halfLife):
-			quickest.offer(s)
+			if c := r.cost(s.Overhead()); quickest == nil || exceeds(cost, s.Weight, c, quickest.Weight) {
+				quickest, cost = s, c
+			}
 		case !r.tried || req.Now-r.given >= l.halfLife:
 			if due == nil || r.before(&due.response) {
 				due = s
@@ -68,7 +71,7 @@ func (l *lrt) Pick(list []*Server, req *Request) *Server {
 			others.offer(s)
 		}
 	}
-	picked := quickest.server
+	picked := quickest
 	switch {
 	case due != nil:
 		picked = due
@@ -85,27 +88,9 @@ func (l *lrt) Observe(s *Server, rtt, now int64) {
 	s.response.note(rtt, now, l.halfLife)
 }
 
-// delayed is the server with the smallest product of response time and load per
-// weight of those offered so far. All need a positive weight.
-type delayed struct {
-	server *Server
-	cost   uint64
+// exceeds reports whether a times b is more than c times d.
+func exceeds(a uint64, b int32, c uint64, d int32) bool {
+	h, l := bits.Mul64(a, uint64(b))
+	h2, l2 := bits.Mul64(c, uint64(d))
+	return h > h2 || h == h2 && l > l2
 }
-
-func (d *delayed) offer(s *Server) {
-	// At most 2^23 times 2^40.
-	cost := uint64(s.response.mean.Load()) * uint64(max(s.Overhead()+newOverhead, 1))
-	if d.server == nil {
-		d.server, d.cost = s, cost
-		return
-	}
-	// d.cost/d.server.Weight > cost/s.Weight, without the division.
-	h, l := bits.Mul64(d.cost, uint64(s.Weight))
-	h2, l2 := bits.Mul64(cost, uint64(d.server.Weight))
-	if h > h2 || h == h2 && l > l2 {
-		d.server, d.cost = s, cost
-	}
-}
-
-// newOverhead is what one active connection adds to Server.Overhead.
-const newOverhead = 256 + 1

@@ -6,11 +6,17 @@ func init() { register("nq", func(Options) Scheduler { return nq{} }) }
 // connection, however slow; if all have some, the one sed picks.
 type nq struct{ stateless }
 
-func (nq) Pick(list []*Server, req *Request) *Server {
+func (nq) Pick(list []*Server, _ *Request) *Server {
+	var l shortest
 	for _, s := range list {
-		if s.Usable() && s.Active.Load() == 0 {
+		if !s.Usable() {
+			continue
+		}
+		active := s.Active.Load()
+		if active == 0 {
 			return s
 		}
+		l.offer(s, active)
 	}
-	return sed{}.Pick(list, req)
+	return l.server
 }

@@ -19,6 +19,9 @@ const (
 	// trustMax bounds the connections that a server gets without an answer in
 	// between: a batch of SYNs comes all at once.
 	trustMax = 64
+
+	// oneMore is what one active connection adds to a server's overhead.
+	oneMore = 256 + 1
 )
 
 // response is how fast a server answers: the average of samples of which each
@@ -29,19 +32,19 @@ const (
 // that still counts, up to trustMax: at first it gets one, when that is answered
 // two, then about twice as many with every round of answers.
 type response struct {
-	// Of those who take samples. A sample that comes while another worker has
-	// the lock is lost, which is better than to wait.
-	mu          sync.Mutex
-	sum, weight float64 // of samples in microseconds, as of heard
-
-	mean    atomic.Uint32 // microseconds, responseFloor to responseCeiling
 	heard   atomic.Int64  // when the last sample was taken
+	mean    atomic.Uint32 // microseconds, responseFloor to responseCeiling
 	trust   atomic.Int32  // connections without an answer; 0 while there is no sample
 	waiting atomic.Int32  // connections given since the last answer
 
 	// Guarded by the service's lock.
-	given int64 // when the last connection was given
-	tried bool  // one was given
+	tried bool  // a connection was given
+	given int64 // when the last one was
+
+	// Of those who take samples. A sample that comes while another worker has
+	// the lock is lost, which is better than to wait.
+	mu          sync.Mutex
+	sum, weight float64 // of samples in microseconds, as of heard
 }
 
 // goodStanding reports whether the average may be relied on for one more
@@ -90,4 +93,10 @@ func (r *response) forget() {
 	r.trust.Store(0)
 	r.waiting.Store(0)
 	r.given, r.tried = 0, false
+}
+
+// cost is the response time, in microseconds, times a server's overhead with one
+// more connection counted in; at most 2^23 times 2^40.
+func (r *response) cost(overhead int64) uint64 {
+	return uint64(r.mean.Load()) * uint64(max(overhead+oneMore, 1))
 }

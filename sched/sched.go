@@ -8,8 +8,8 @@ type Addr = [16]byte
 // Server is what schedulers see of a real server. The counters change at any
 // time, the other fields only under the service's lock.
 //
-// What a scan of the list reads of each server comes first: 16 bytes, which lie
-// in one cache line wherever an allocated Server begins.
+// What a scan of the list reads of each server comes first: 16 bytes that lie in
+// one cache line wherever an allocated Server begins, then those of lrt.
 type Server struct {
 	// Weight is 0 for a quiesced server.
 	Weight int32
@@ -21,6 +21,8 @@ type Server struct {
 	// and later).
 	Active, Total atomic.Int32
 
+	response response // what lrt has measured; no other scheduler looks at it
+
 	// ID is the owner's number of the server; schedulers leave it alone.
 	ID   uint32
 	Addr Addr
@@ -30,8 +32,6 @@ type Server struct {
 	LastWeight int32
 	// Available is false once the server was deleted from its service.
 	Available bool
-
-	response response // what lrt has measured; no other scheduler looks at it
 }
 
 // Usable reports whether a new connection may be given to the server.

@@ -7,19 +7,25 @@ func init() { register("sed", func(Options) Scheduler { return sed{} }) }
 type sed struct{ stateless }
 
 func (sed) Pick(list []*Server, _ *Request) *Server {
-	var least *Server
-	var load int64
+	var l shortest
 	for _, s := range list {
-		if !s.Usable() {
-			continue
-		}
-		if l := delay(s); least == nil || load*int64(s.Weight) > l*int64(least.Weight) {
-			least, load = s, l
+		if s.Usable() {
+			l.offer(s, s.Active.Load())
 		}
 	}
-	return least
+	return l.server
 }
 
-// delay is the load that sed and nq compare: the active connections and the
-// new one.
-func delay(s *Server) int64 { return int64(s.Active.Load()) + 1 }
+// shortest is the server with the fewest active connections per weight, the new
+// one counted in, of those offered so far. All need a positive weight.
+type shortest struct {
+	server *Server
+	load   int64
+}
+
+func (l *shortest) offer(s *Server, active int32) {
+	load := int64(active) + 1
+	if l.server == nil || l.load*int64(s.Weight) > load*int64(l.server.Weight) {
+		l.server, l.load = s, load
+	}
+}
