@@ -244,7 +244,9 @@ func (s *Shard) take(hash uint32) *Conn {
 	id := s.free
 	switch {
 	case id != 0:
-		s.free = s.record(id).next
+		if s.free = s.record(id).next; s.free != 0 {
+			prefetch(s.record(s.free)) // for the shard's next connection
+		}
 	case s.fresh > maxID:
 		return nil
 	default:
