@@ -116,6 +116,12 @@ type Service struct {
 	Netmask Netmask `json:"netmask,omitempty"`
 	// PE is the persistence engine's name, "" for none.
 	PE string `json:"pe,omitempty"`
+	// MHTableSize is the number of slots of the scheduler mh's table, 0 for the
+	// kernel's 4093; LRTHalfLife is the half-life of lrt's response times in
+	// milliseconds, 0 for 10,000. ipvsadm knows of neither: its -E sets the
+	// default.
+	MHTableSize uint32 `json:"mh_table_size,omitempty"`
+	LRTHalfLife uint32 `json:"lrt_half_life_ms,omitempty"`
 }
 
 // RealServer is a real server as a command gives it.

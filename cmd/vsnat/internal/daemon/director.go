@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -184,6 +185,10 @@ func serviceSpec(s *control.Service) nat.ServiceSpec {
 		OnePacket:  s.Flags&control.OnePacket != 0,
 		Timeout:    s.Timeout,
 		Netmask:    uint32(s.Netmask),
+		Tuning: nat.Tuning{
+			MHTableSize: int(s.MHTableSize),
+			LRTHalfLife: time.Duration(s.LRTHalfLife) * time.Millisecond,
+		},
 	}
 }
 
@@ -229,6 +234,9 @@ func entry(s *nat.ServiceInfo) control.ServiceEntry {
 			Flags:     serviceFlags(&s.ServiceSpec),
 			Timeout:   s.Timeout,
 			Netmask:   control.Netmask(s.Netmask),
+
+			MHTableSize: uint32(s.Tuning.MHTableSize),
+			LRTHalfLife: uint32(s.Tuning.LRTHalfLife.Milliseconds()),
 		},
 		Stats:   stats(&s.Counters),
 		Servers: make([]control.ServerEntry, len(s.Servers)),

@@ -68,6 +68,16 @@ func TestEntriesShowWhatWasSet(t *testing.T) {
 	d.apply(t, &control.Command{Op: control.EditService, Service: &s},
 		&control.Command{Op: control.EditServer, Service: &control.Service{ServiceID: addedID}, Server: &one},
 		&control.Command{Op: control.DeleteServer, Service: &control.Service{ServiceID: addedID}, Server: &two})
+	for _, tuned := range []control.Service{
+		{ServiceID: addedID, Scheduler: "mh", Netmask: control.FullMask, MHTableSize: 131071},
+		{ServiceID: addedID, Scheduler: "lrt", Netmask: control.FullMask, LRTHalfLife: 2500},
+	} {
+		d.apply(t, &control.Command{Op: control.EditService, Service: &tuned})
+		if got, err := d.Service(addedID); err != nil || got.Service != tuned {
+			t.Errorf("got  %+v, %v\nwant %+v", got.Service, err, tuned)
+		}
+	}
+	d.apply(t, &control.Command{Op: control.EditService, Service: &s})
 	want = control.ServiceEntry{Service: s, Servers: []control.ServerEntry{{RealServer: one}}}
 	if all := d.Services(); len(all) != 2 || !reflect.DeepEqual(all[0], want) {
 		t.Errorf("got  %+v\nwant %+v first", all, want)
@@ -121,6 +131,8 @@ func TestRefusedCommands(t *testing.T) {
 		{"edit no service", &control.Command{Op: control.EditService, Service: &control.Service{ServiceID: addedID, Scheduler: "rr"}}, syscall.ESRCH},
 		{"zero no service", &control.Command{Op: control.Zero, Service: &control.Service{ServiceID: addedID}}, syscall.ESRCH},
 		{"synchronisation", &control.Command{Op: control.StartDaemon, Daemon: &control.Daemon{Role: control.Master}}, syscall.EOPNOTSUPP},
+		{"mh table size", &control.Command{Op: control.AddService, Service: &control.Service{ServiceID: addedID, Scheduler: "mh", MHTableSize: 4092}}, syscall.EINVAL},
+		{"unknown scheduler", &control.Command{Op: control.AddService, Service: &control.Service{ServiceID: addedID, Scheduler: "rrr"}}, syscall.ENOENT},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d, _, _ := newDaemon(t)
