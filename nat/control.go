@@ -17,35 +17,44 @@ import (
 func (e *Engine) Update(f func(tx *Tx)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	f(&Tx{e})
+	f(&Tx{e: e, routes: e.routes.Load()})
 	if e.dirty {
 		e.publish()
 	}
 }
 
-// Tx is the engine's services during an Update. Each method is one command of
-// the kernel's IPVS control interface, with the kernel's checks in the
-// kernel's order; a refusal is an *Error and changes nothing.
-type Tx struct{ e *Engine }
+// Tx is the engine's services during an Update or a Transact. Each method is
+// one command of the kernel's IPVS control interface, with the kernel's checks
+// in the kernel's order; a refusal is an *Error and changes nothing.
+type Tx struct {
+	e         *Engine
+	routes    *routesBox
+	rehearsal *rehearsal // nil when commands are carried out
+}
 
 // AddService adds a virtual service without servers.
 func (tx *Tx) AddService(spec ServiceSpec) error {
 	const op = "add-service"
 	spec.Key = spec.Key.identity()
-	if tx.e.service(spec.Key) != nil {
+	if tx.find(spec.Key) != nil {
 		return refuse(op, spec.Key, syscall.EEXIST, "")
 	}
 	if err := supported(op, spec.Key); err != nil {
 		return err
 	}
-	sc, err := tx.e.newScheduler(op, &spec, 0)
+	sc, err := tx.newScheduler(op, &spec, 0)
 	if err != nil {
 		return err
+	}
+	if tx.rehearsal != nil {
+		tx.rehearsal.editService(&spec)
+		return nil
 	}
 	s := &service{key: spec.Key}
 	s.schedule(sc)
 	s.spec.Store(&spec)
 	tx.e.services = slices.Insert(tx.e.services, 0, s)
+	tx.e.byKey[s.key] = s
 	tx.e.dirty = true
 	return nil
 }
@@ -70,17 +79,25 @@ func supported(op string, k ServiceKey) error {
 func (tx *Tx) EditService(spec ServiceSpec) error {
 	const op = "edit-service"
 	spec.Key = spec.Key.identity()
-	s := tx.e.service(spec.Key)
-	if s == nil {
+	is := tx.find(spec.Key)
+	if is == nil {
 		return refuse(op, spec.Key, syscall.ESRCH, "")
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if old := s.spec.Load(); old.Scheduler != spec.Scheduler || old.Tuning != spec.Tuning {
-		sc, err := tx.e.newScheduler(op, &spec, len(s.list))
-		if err != nil {
+	var sc sched.Scheduler
+	if old := is.wanted(); old.Scheduler != spec.Scheduler || old.Tuning != spec.Tuning {
+		var err error
+		if sc, err = tx.newScheduler(op, &spec, is.size()); err != nil {
 			return err
 		}
+	}
+	if tx.rehearsal != nil {
+		tx.rehearsal.editService(&spec)
+		return nil
+	}
+	s := tx.e.service(spec.Key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sc != nil {
 		s.schedule(sc)
 	}
 	s.spec.Store(&spec)
@@ -91,29 +108,43 @@ func (tx *Tx) EditService(spec ServiceSpec) error {
 // DeleteService deletes a service. Its connections stay; packets from their
 // clients are dropped until the service and its servers are back.
 func (tx *Tx) DeleteService(k ServiceKey) error {
-	s := tx.e.service(k)
-	if s == nil {
+	if tx.find(k) == nil {
 		return refuse("delete-service", k, syscall.ESRCH, "")
 	}
+	if tx.rehearsal != nil {
+		tx.rehearsal.deleteService(k)
+		return nil
+	}
+	s := tx.e.service(k)
+	tx.e.drop(s)
+	tx.e.services = slices.DeleteFunc(tx.e.services, func(o *service) bool { return o == s })
+	return nil
+}
+
+// drop takes the service off its servers. It stays in the list of services.
+func (e *Engine) drop(s *service) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.deleted = true
 	for _, d := range s.dests {
-		tx.e.discard(d)
+		e.discard(d)
 	}
 	s.list, s.dests = nil, nil
 	s.sched.Init(nil)
-	tx.e.services = slices.DeleteFunc(tx.e.services, func(o *service) bool { return o == s })
-	tx.e.dirty = true
-	return nil
+	delete(e.byKey, s.key)
+	e.dirty = true
 }
 
 // Flush deletes all services.
 func (tx *Tx) Flush() {
-	for len(tx.e.services) > 0 {
-		// It exists, so that deleting it cannot be refused.
-		_ = tx.DeleteService(tx.e.services[0].key)
+	if tx.rehearsal != nil {
+		tx.rehearseFlush()
+		return
 	}
+	for _, s := range tx.e.services {
+		tx.e.drop(s)
+	}
+	tx.e.services = nil
 }
 
 func checkServer(op string, k ServiceKey, spec *ServerSpec) error {
@@ -138,23 +169,28 @@ func checkServer(op string, k ServiceKey, spec *ServerSpec) error {
 // counters.
 func (tx *Tx) AddServer(k ServiceKey, spec ServerSpec) error {
 	const op = "add-server"
-	s := tx.e.service(k)
-	if s == nil {
+	is := tx.find(k)
+	if is == nil {
 		return refuse(op, k, syscall.ESRCH, "")
 	}
 	if err := checkServer(op, k, &spec); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.indexOf(spec.Key) >= 0 {
+	if is.has(spec.Key) {
 		return refuse(op, serverName(k, spec.Key), syscall.EEXIST, "")
 	}
+	if !unicast(spec.Key.Addr) && !tx.inTrash(k, spec.Key) && !tx.routes.Local(spec.Key.Addr) {
+		return refuse(op, serverName(k, spec.Key), syscall.EINVAL, "a real server's address is unicast")
+	}
+	if tx.rehearsal != nil {
+		tx.draft(k).servers[spec.Key] = true
+		return nil
+	}
+	s := tx.e.service(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	d := tx.e.restore(s, spec.Key)
 	if d == nil {
-		if routes := tx.e.routes.Load(); !unicast(spec.Key.Addr) && !routes.Local(spec.Key.Addr) {
-			return refuse(op, serverName(k, spec.Key), syscall.EINVAL, "a real server's address is unicast")
-		}
 		d = tx.e.newDest(s, spec.Key)
 	}
 	d.apply(&spec, true)
@@ -175,34 +211,33 @@ func (s *service) relist() {
 	}
 }
 
-// find returns the service, locked, and the place of the server in it.
-func (tx *Tx) find(op string, k ServiceKey, key ServerKey) (*service, int, error) {
-	s := tx.e.service(k)
+// checkThere refuses a command about a server that is not there.
+func (tx *Tx) checkThere(op string, k ServiceKey, key ServerKey) error {
+	s := tx.find(k)
 	if s == nil {
-		return nil, 0, refuse(op, k, syscall.ESRCH, "")
+		return refuse(op, k, syscall.ESRCH, "")
 	}
-	s.mu.Lock()
-	at := s.indexOf(key)
-	if at < 0 {
-		s.mu.Unlock()
-		return nil, 0, refuse(op, serverName(k, key), syscall.ENOENT, "")
+	if !s.has(key) {
+		return refuse(op, serverName(k, key), syscall.ENOENT, "")
 	}
-	return s, at, nil
+	return nil
 }
 
 // EditServer changes a server's method, weight and thresholds.
 func (tx *Tx) EditServer(k ServiceKey, spec ServerSpec) error {
 	const op = "edit-server"
-	if tx.e.service(k) != nil {
+	if tx.find(k) != nil {
 		if err := checkServer(op, k, &spec); err != nil {
 			return err
 		}
 	}
-	s, at, err := tx.find(op, k, spec.Key)
-	if err != nil {
+	if err := tx.checkThere(op, k, spec.Key); err != nil || tx.rehearsal != nil {
 		return err
 	}
+	s := tx.e.service(k)
+	s.mu.Lock()
 	defer s.mu.Unlock()
+	at := s.indexOf(spec.Key)
 	d := s.dests[at]
 	d.apply(&spec, false)
 	s.sched.Changed(sched.Edit, &d.Server, at, s.list)
@@ -212,11 +247,18 @@ func (tx *Tx) EditServer(k ServiceKey, spec ServerSpec) error {
 // DeleteServer takes a server off its service. Its connections stay; packets
 // from their clients are dropped until it is added again.
 func (tx *Tx) DeleteServer(k ServiceKey, key ServerKey) error {
-	s, at, err := tx.find("delete-server", k, key)
-	if err != nil {
+	if err := tx.checkThere("delete-server", k, key); err != nil {
 		return err
 	}
+	if tx.rehearsal != nil {
+		delete(tx.draft(k).servers, key)
+		tx.rehearsal.trash[trashKey{k.identity(), key}] = true
+		return nil
+	}
+	s := tx.e.service(k)
+	s.mu.Lock()
 	defer s.mu.Unlock()
+	at := s.indexOf(key)
 	d := s.dests[at]
 	tx.e.discard(d)
 	s.dests = slices.Delete(slices.Clone(s.dests), at, at+1)
@@ -229,12 +271,14 @@ func (tx *Tx) DeleteServer(k ServiceKey, key ServerKey) error {
 // Zero sets the counters of one service and its servers to 0, or with nil
 // those of all services and the total.
 func (tx *Tx) Zero(k *ServiceKey) error {
+	if k != nil && tx.find(*k) == nil {
+		return refuse("zero", *k, syscall.ESRCH, "")
+	}
+	if tx.rehearsal != nil {
+		return nil
+	}
 	if k != nil {
-		s := tx.e.service(*k)
-		if s == nil {
-			return refuse("zero", *k, syscall.ESRCH, "")
-		}
-		s.zero()
+		tx.e.service(*k).zero()
 		return nil
 	}
 	for _, s := range tx.e.services {
@@ -256,9 +300,15 @@ func (s *service) zero() {
 // Timeouts returns the protocols' timeouts in force.
 func (e *Engine) Timeouts() state.Timeouts { return *e.timeouts.Load() }
 
-// SetTimeouts changes the protocols' timeouts; running timers keep theirs
+// ChangeTimeouts changes the protocols' timeouts; running timers keep theirs
 // until the connection's next packet.
-func (e *Engine) SetTimeouts(t state.Timeouts) { e.timeouts.Store(&t) }
+func (tx *Tx) ChangeTimeouts(change func(t *state.Timeouts)) {
+	if tx.rehearsal == nil {
+		t := *tx.e.timeouts.Load()
+		change(&t)
+		tx.e.timeouts.Store(&t)
+	}
+}
 
 // Services lists the services, newest first, each with its servers in list
 // order.
@@ -285,6 +335,7 @@ func (s *service) info() ServiceInfo {
 	info := ServiceInfo{
 		ServiceSpec: *s.spec.Load(),
 		Counters:    s.stats.read(),
+		Rates:       s.stats.rates(),
 		Servers:     make([]ServerInfo, len(s.dests)),
 	}
 	for i, d := range s.dests {
@@ -295,19 +346,14 @@ func (s *service) info() ServiceInfo {
 			Inactive:   max(d.Total.Load()-active, 0),
 			Persistent: d.templates.Load(),
 			Counters:   d.stats.read(),
+			Rates:      d.stats.rates(),
 		}
 	}
 	return info
 }
 
 func (e *Engine) service(k ServiceKey) *service {
-	k = k.identity()
-	for _, s := range e.services {
-		if s.key == k {
-			return s
-		}
-	}
-	return nil
+	return e.byKey[k.identity()]
 }
 
 // publish makes the snapshot anew from the control's state.
@@ -322,6 +368,7 @@ func (e *Engine) publish() {
 		settings: e.settings,
 		defences: e.defences,
 	}
+	w := newWides(snap.rules)
 	for _, s := range e.services {
 		if s.key.Mark != 0 {
 			snap.marked[s.key.Mark] = s
@@ -330,18 +377,18 @@ func (e *Engine) publish() {
 			snap.ftp = snap.ftp || s.key.Port == ftpPort
 			snap.anyPort = snap.anyPort || s.key.Port == 0
 		}
-		snap.own(s)
+		snap.own(s, w)
 		for _, d := range s.dests {
 			snap.ownServer(s, d)
 		}
 	}
 	for _, t := range e.trash {
 		if t.left = t.Total.Load() != 0; t.left {
-			snap.own(t.service.Load())
+			snap.own(t.service.Load(), w)
 			snap.ownServer(t.service.Load(), t.dest)
 		}
 	}
-	e.known.Store(&snap.dests)
+	snap.wide = w.list()
 	e.snap.Store(snap)
 	e.dirty = false
 }

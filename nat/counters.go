@@ -12,7 +12,8 @@ type tally struct {
 	conns, inPkts, outPkts, inBytes, outBytes atomic.Uint64
 
 	mu   sync.Mutex
-	base Counters // guarded by mu
+	base Counters  // guarded by mu
+	est  estimator // guarded by mu
 }
 
 func (t *tally) add(c *Counters) {
@@ -39,10 +40,19 @@ func (t *tally) read() Counters {
 	return t.raw().minus(t.base)
 }
 
+// zero sets the counters and rates to 0. What was counted since the rates were
+// last estimated counts for the next estimate.
 func (t *tally) zero() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.base = t.raw()
+	t.est = estimator{last: t.est.last}
+}
+
+func (t *tally) rates() Rates {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.est.rates()
 }
 
 // gatherer collects a worker's counts of one batch by server, so that the

@@ -45,7 +45,7 @@ type Engine struct {
 	table  *conntrack.Table
 	snap   atomic.Pointer[snapshot]
 	routes atomic.Pointer[routesBox]
-	known  atomic.Pointer[[]*dest] // dests as it stands; never changed in place
+	known  knownDests // dests as it stands
 	total  tally
 
 	timeouts atomic.Pointer[state.Timeouts]
@@ -62,7 +62,8 @@ type Engine struct {
 
 	mu          sync.Mutex // guards what control changes, as all below
 	services    []*service // newest first
-	trash       []*trashed
+	byKey       map[ServiceKey]*service
+	trash       map[trashKey]*trashed
 	dests       []*dest  // by server number
 	free        []uint32 // server numbers to use again
 	settings    Settings
@@ -83,7 +84,10 @@ func New(opt Options) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("nat: connection table: %w", err)
 	}
-	e := &Engine{opt: opt, table: table, dests: make([]*dest, 1), settings: DefaultSettings()}
+	e := &Engine{
+		opt: opt, table: table, dests: make([]*dest, 1), settings: DefaultSettings(),
+		byKey: make(map[ServiceKey]*service), trash: make(map[trashKey]*trashed),
+	}
 	timeouts := state.DefaultTimeouts()
 	e.timeouts.Store(&timeouts)
 	e.publish()
@@ -160,10 +164,7 @@ func (e *Engine) destOf(snap *snapshot, id uint32) *dest {
 	if d := snap.dest(id); d != nil {
 		return d
 	}
-	if all := *e.known.Load(); int(id) < len(all) {
-		return all[id]
-	}
-	return nil
+	return e.known.get(id)
 }
 
 // noRoutes is the host before anything is known of it.

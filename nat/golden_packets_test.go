@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/gopacket/pcapgo"
 
+	"vsnat/conntrack/state"
 	"vsnat/nat/wire"
 	"vsnat/nic"
 )
@@ -206,9 +207,9 @@ func (r *packetReplay) run(commands []string) {
 				}
 				seconds[i] = n * 1e9
 			}
-			timeouts := r.e.Timeouts()
-			timeouts.Set(seconds[0], seconds[1], seconds[2])
-			r.e.SetTimeouts(timeouts)
+			r.e.Update(func(tx *Tx) {
+				tx.ChangeTimeouts(func(t *state.Timeouts) { t.Set(seconds[0], seconds[1], seconds[2]) })
+			})
 			continue
 		}
 		if err := command(r.e, c); err != nil {

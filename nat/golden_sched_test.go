@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"vsnat/conntrack/state"
 	"vsnat/nat/wire"
 	"vsnat/nic"
 )
@@ -112,9 +113,9 @@ func replaySchedule(t *testing.T, path string) {
 				r.proto = ProtoUDP
 			}
 			// Recordings keep established connections for their whole length.
-			timeouts := r.e.Timeouts()
-			timeouts.Set(7200e9, 7200e9, 7200e9)
-			r.e.SetTimeouts(timeouts)
+			r.e.Update(func(tx *Tx) {
+				tx.ChangeTimeouts(func(t *state.Timeouts) { t.Set(7200e9, 7200e9, 7200e9) })
+			})
 		case "cmd":
 			if err := command(r.e, ev.Ipvsadm); err != nil {
 				t.Fatalf("%s: %s: %v", where, ev.Ipvsadm, err)

@@ -40,13 +40,23 @@ func (tx *Tx) SetMarkRules(rules []MarkRule) error {
 			return refuse("set-marks", fmt.Sprintf("rule %d", i+1), syscall.EINVAL, why)
 		}
 	}
-	tx.e.rules = slices.Clone(rules)
+	rules = slices.Clone(rules)
+	if tx.rehearsal != nil {
+		tx.rehearseRules(rules)
+		return nil
+	}
+	tx.e.rules = rules
 	tx.e.dirty = true
 	return nil
 }
 
 // MarkRules returns the rules in force.
-func (tx *Tx) MarkRules() []MarkRule { return slices.Clone(tx.e.rules) }
+func (tx *Tx) MarkRules() []MarkRule {
+	if tx.rehearsal != nil {
+		return slices.Clone(tx.rehearsal.rules)
+	}
+	return slices.Clone(tx.e.rules)
+}
 
 // wrong tells what is wrong with the selector, if anything.
 func (s *Selector) wrong() string {
@@ -84,14 +94,19 @@ func (s *snapshot) mark(p *wire.Packet, nic int) uint32 {
 	}
 	src, dst := netip.AddrFrom16(p.Src).Unmap(), netip.AddrFrom16(p.Dst).Unmap()
 	for i := range s.rules {
-		r := &s.rules[i]
-		if r.takes(p.Proto) && (r.NIC == 0 || r.NIC == nic) &&
-			(r.allPorts() || r.FirstPort <= p.DstPort && p.DstPort <= r.LastPort) &&
-			(!r.Dst.IsValid() || r.Dst.Contains(dst)) && (!r.Src.IsValid() || r.Src.Contains(src)) {
-			return r.Mark
+		if s.rules[i].matches(p, src, dst, nic) {
+			return s.rules[i].Mark
 		}
 	}
 	return 0
+}
+
+// matches reports whether the selector takes the packet from src to dst that
+// the NIC received.
+func (s *Selector) matches(p *wire.Packet, src, dst netip.Addr, nic int) bool {
+	return s.takes(p.Proto) && (s.NIC == 0 || s.NIC == nic) &&
+		(s.allPorts() || s.FirstPort <= p.DstPort && p.DstPort <= s.LastPort) &&
+		(!s.Dst.IsValid() || s.Dst.Contains(dst)) && (!s.Src.IsValid() || s.Src.Contains(src))
 }
 
 // mark returns the packet's mark, which is looked for once.

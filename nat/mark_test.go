@@ -2,6 +2,7 @@ package nat
 
 import (
 	"cmp"
+	"errors"
 	"net/netip"
 	"slices"
 	"syscall"
@@ -292,7 +293,7 @@ func TestOwnedByMarks(t *testing.T) {
 			"", "10.0.0.11:80",
 			all(tcp, 0, "198.51.100.9"), all(tcp, 80, "10.0.0.11"), 0,
 		},
-		{"after an exemption of a part", []MarkRule{{Selector{FirstPort: 22, LastPort: 22}, 0}, {Selector{Dst: nine, Proto: tcp}, 7}}, "", "10.0.0.11:80", nil, all(tcp, 80, "10.0.0.11"), 1},
+		{"after an exemption of a part", []MarkRule{{Selector{FirstPort: 22, LastPort: 22}, 0}, {Selector{Dst: nine, Proto: tcp}, 7}}, "", "10.0.0.11:80", nil, all(tcp, 80, "10.0.0.11"), 2},
 		{"by source", []MarkRule{{Selector{Src: nine, Dst: nine, Proto: tcp}, 7}}, "", "10.0.0.11:80", nil, all(tcp, 80, "10.0.0.11"), 1},
 		{"by NIC", []MarkRule{{Selector{Dst: nine, Proto: tcp, NIC: 2}, 7}}, "", "10.0.0.11:80", nil, all(tcp, 80, "10.0.0.11"), 1},
 		{"everything", []MarkRule{{Selector{Proto: tcp}, 7}}, "", "10.0.0.11:80", nil, all(tcp, 80, "10.0.0.11"), 1},
@@ -315,18 +316,28 @@ func TestOwnedByMarks(t *testing.T) {
 			}
 			// What a command is about to own is told alike.
 			key := ServerKey{Addr: netip.MustParseAddrPort(c.server).Addr().As16(), Port: netip.MustParseAddrPort(c.server).Port()}
+			var spec ServiceSpec
 			b.e.Update(func(tx *Tx) {
 				s, err := tx.Service(ServiceKey{Mark: 7})
 				if err != nil {
 					t.Fatal(err)
 				}
-				soon := tx.Endpoints(s.ServiceSpec, key)
-				slices.SortFunc(soon.Services, order)
-				slices.SortFunc(soon.Servers, order)
-				if !slices.Equal(soon.Services, o.Services) || !slices.Equal(soon.Servers, o.Servers) || len(soon.Wide) != len(o.Wide) {
-					t.Errorf("told %+v, owned %+v", soon, o)
-				}
+				spec = s.ServiceSpec
 			})
+			var soon Endpoints
+			b.command("-C")
+			b.marks()
+			err := b.e.Transact(func(tx *Tx) error {
+				return errors.Join(tx.AddService(spec), tx.AddServer(spec.Key, ServerSpec{Key: key}), tx.SetMarkRules(c.rules))
+			}, func(e Endpoints) error { soon = e; return nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			slices.SortFunc(soon.Services, order)
+			slices.SortFunc(soon.Servers, order)
+			if !slices.Equal(soon.Services, o.Services) || !slices.Equal(soon.Servers, o.Servers) || !slices.Equal(soon.Wide, o.Wide) {
+				t.Errorf("told %+v, owned %+v", soon, o)
+			}
 		})
 	}
 }

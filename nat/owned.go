@@ -12,10 +12,16 @@ import (
 type Endpoints struct {
 	Services []Endpoint // destinations: VIP and port
 	Servers  []Endpoint // sources: real server and port
-	// Wide are destinations of services that are too many to list, or not told
-	// by destination alone: those of a mark's wide rules, and the data ports of
-	// a persistent FTP service. The host sees those packets too.
-	Wide []Selector
+	// Wide tells the packets of services that are too many to list, or not told
+	// by destination alone, from the host's. Of those that no endpoint of Services
+	// takes, the first Wide that takes one decides.
+	Wide []Wide
+}
+
+// Wide are packets that are the host's or, if not, of a service.
+type Wide struct {
+	Selector
+	Host bool
 }
 
 // maxListed is how many endpoints of one mark rule are listed.
@@ -32,32 +38,16 @@ func (e *Engine) Owned() Endpoints {
 	}
 }
 
-// Endpoints returns what a service, there or not, owns or would own with these
-// servers and the mark rules in force.
-func (tx *Tx) Endpoints(spec ServiceSpec, servers ...ServerKey) Endpoints {
-	spec.Key = spec.Key.identity()
-	var o Endpoints
-	o.Services, o.Wide = destinations(tx.e.rules, &spec)
-	for _, k := range servers {
-		o.Servers = append(o.Servers, sources(tx.e.rules, &spec, k)...)
-	}
-	return o
-}
-
 // own adds what the service owns.
-func (s *snapshot) own(svc *service) {
+func (s *snapshot) own(svc *service, w *wides) {
 	if svc.key.Mark == 0 {
 		s.vips.add(svc.key.Addr)
 	}
-	list, wide := destinations(s.rules, svc.spec.Load())
-	for _, ep := range list {
+	spec := svc.spec.Load()
+	for _, ep := range destinations(s.rules, spec) {
 		s.owned[ep] = struct{}{}
 	}
-	for _, w := range wide {
-		if !slices.Contains(s.wide, w) {
-			s.wide = append(s.wide, w)
-		}
-	}
+	w.add(spec)
 }
 
 // ownServer adds what a server of the service owns.
@@ -67,32 +57,75 @@ func (s *snapshot) ownServer(svc *service, d *dest) {
 	}
 }
 
-// destinations returns where packets for the service go.
-func destinations(rules []MarkRule, spec *ServiceSpec) (list []Endpoint, wide []Selector) {
+// destinations returns where packets for the service go, as far as it can be
+// listed.
+func destinations(rules []MarkRule, spec *ServiceSpec) (list []Endpoint) {
 	k := &spec.Key
 	if k.Mark == 0 {
 		list = []Endpoint{{Proto: k.Proto, Addr: k.Addr, Port: k.Port}}
 		if spec.takesFTPData() {
 			list = append(list, Endpoint{Proto: k.Proto, Addr: k.Addr, Port: ftpDataPort})
-			vip := AddrPort(k.Addr, 0).Addr()
-			wide = []Selector{{
-				Dst: netip.PrefixFrom(vip, vip.BitLen()), Proto: k.Proto, FirstPort: unprivileged, LastPort: 65535,
-			}}
 		}
-		return list, wide
+		return list
 	}
 	for i := range rules {
-		if r := &rules[i]; r.Mark == k.Mark {
-			// What an earlier rule may mark otherwise is not told by this one alone.
-			clear := !slices.ContainsFunc(rules[:i], func(o MarkRule) bool { return o.Mark != r.Mark && o.overlaps(&r.Selector) })
-			if eps, ok := r.list(); ok && clear {
-				list = append(list, eps...)
-			} else {
-				wide = append(wide, r.Selector)
-			}
+		if rules[i].Mark == k.Mark && listed(rules, i) {
+			eps, _ := rules[i].list()
+			list = append(list, eps...)
 		}
 	}
-	return list, wide
+	return list
+}
+
+// listed reports whether rule i is told by its endpoints alone: what an earlier
+// rule may mark otherwise is not.
+func listed(rules []MarkRule, i int) bool {
+	r := &rules[i]
+	if slices.ContainsFunc(rules[:i], func(o MarkRule) bool { return o.Mark != r.Mark && o.overlaps(&r.Selector) }) {
+		return false
+	}
+	_, ok := r.list()
+	return ok
+}
+
+// wides gathers what services own that cannot be listed.
+type wides struct {
+	rules []MarkRule
+	marks map[uint32]struct{} // of services
+	data  []Wide              // FTP's data ports
+}
+
+func newWides(rules []MarkRule) *wides { return &wides{rules: rules, marks: make(map[uint32]struct{})} }
+
+// add adds what the service owns.
+func (w *wides) add(spec *ServiceSpec) {
+	if spec.Key.Mark != 0 {
+		w.marks[spec.Key.Mark] = struct{}{}
+	} else if spec.takesFTPData() {
+		vip := AddrPort(spec.Key.Addr, 0).Addr()
+		data := Wide{Selector: Selector{
+			Dst: netip.PrefixFrom(vip, vip.BitLen()), Proto: spec.Key.Proto, FirstPort: unprivileged, LastPort: 65535,
+		}}
+		if !slices.Contains(w.data, data) {
+			w.data = append(w.data, data)
+		}
+	}
+}
+
+// list returns all that was added. FTP's data ports come first, because a mark
+// without service does not keep a packet from them.
+func (w *wides) list() []Wide {
+	all := slices.Clone(w.data)
+	end := len(all) // after the last that is not the host's
+	for i := range w.rules {
+		if _, ours := w.marks[w.rules[i].Mark]; !ours {
+			all = append(all, Wide{w.rules[i].Selector, true})
+		} else if !listed(w.rules, i) {
+			all = append(all, Wide{w.rules[i].Selector, false})
+			end = len(all)
+		}
+	}
+	return slices.Clip(all[:end])
 }
 
 // sources returns where replies of a server of the service come from: from its

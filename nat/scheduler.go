@@ -16,9 +16,9 @@ import (
 // servers. A refusal is an *Error of that op: ENOENT for a name that is not
 // known, EINVAL for all else. The random scheduler draws from the engine's
 // secret.
-func (e *Engine) newScheduler(op string, spec *ServiceSpec, servers int) (sched.Scheduler, error) {
+func (tx *Tx) newScheduler(op string, spec *ServiceSpec, servers int) (sched.Scheduler, error) {
 	sc, err := sched.NewWith(spec.Scheduler, sched.Options{
-		Seed:        e.opt.Conns.Seed,
+		Seed:        tx.e.opt.Conns.Seed,
 		MHTableSize: spec.Tuning.MHTableSize,
 		HalfLife:    spec.Tuning.LRTHalfLife,
 	})
@@ -35,7 +35,8 @@ func (e *Engine) newScheduler(op string, spec *ServiceSpec, servers int) (sched.
 		return nil, refuse(op, spec.Key, syscall.EINVAL,
 			fmt.Sprintf("%s with this table serves at most %d servers, and the service has %d: choose a larger one", spec.Scheduler, l.MaxServers(), servers))
 	}
-	e.settings.tune(spec.Scheduler, sc)
+	settings := tx.Settings()
+	settings.tune(spec.Scheduler, sc)
 	return sc, nil
 }
 

@@ -6,7 +6,7 @@ import (
 )
 
 // Settings are what an operator may change in the engine's behaviour, each by
-// the name of the kernel's net.ipv4.vs setting.
+// the name of the kernel's net.ipv4.vs setting. [SettingList] tells of each.
 type Settings struct {
 	// ConnReuseMode says when a SYN on the addresses and ports of a connection
 	// begins another one: 0 never; else when it is in TIME_WAIT or CLOSE; with
@@ -41,34 +41,94 @@ type Settings struct {
 	// the age at which the unchanged set of a destination loses its most loaded
 	// server (lblcr_expiration).
 	LBLCExpiration, LBLCRExpiration int
+	// RunEstimation has rates estimated; without it they stay as they are
+	// (run_estimation).
+	RunEstimation bool
 }
 
 // DefaultSettings returns the kernel's defaults.
 func DefaultSettings() Settings {
 	const day = 24 * 60 * 60
-	return Settings{ConnReuseMode: 1, AMDropRate: 10, AMemThresh: 1024, LBLCExpiration: day, LBLCRExpiration: day}
+	return Settings{
+		ConnReuseMode: 1, AMDropRate: 10, AMemThresh: 1024, LBLCExpiration: day, LBLCRExpiration: day, RunEstimation: true,
+	}
+}
+
+// Setting is one of [Settings] by name.
+type Setting struct {
+	Name string // as the kernel has it below net.ipv4.vs
+	Help string // one line
+	Max  int    // the least is 0
+	at   func(*Settings) any
+}
+
+// anyInt is the most that a setting can be whose values have no other bound.
+const anyInt = 1<<31 - 1
+
+// SettingList returns all settings in the order of their names. A new one is a
+// field of Settings and a line here.
+func SettingList() []Setting {
+	return []Setting{
+		{"am_droprate", "with drop_packet 3 one in so many is dropped; 0 none", anyInt, func(s *Settings) any { return &s.AMDropRate }},
+		{"amemthresh", "memory is short below so many free pages", anyInt, func(s *Settings) any { return &s.AMemThresh }},
+		{"conn_reuse_mode", "a SYN on a closing connection begins another: 0 no, 1 yes, 2 also in FIN_WAIT", anyInt, func(s *Settings) any { return &s.ConnReuseMode }},
+		{"drop_packet", "drop packets that begin a connection: 0 no, 1 when memory is short, 3 always", 3, func(s *Settings) any { return &s.DropPacket }},
+		{"expire_nodest_conn", "end connections whose server was deleted", 1, func(s *Settings) any { return &s.ExpireNodestConn }},
+		{"expire_quiescent_template", "persistence does not hold clients at a server of weight 0", 1, func(s *Settings) any { return &s.ExpireQuiescentTemplate }},
+		{"lblc_expiration", "seconds until lblc forgets an unused destination", anyInt, func(s *Settings) any { return &s.LBLCExpiration }},
+		{"lblcr_expiration", "the same for lblcr", anyInt, func(s *Settings) any { return &s.LBLCRExpiration }},
+		{"run_estimation", "estimate rates every two seconds", 1, func(s *Settings) any { return &s.RunEstimation }},
+		{"secure_tcp", "stricter TCP states: 0 no, 1 when memory is short, 3 always", 3, func(s *Settings) any { return &s.SecureTCP }},
+		{"sloppy_tcp", "any TCP packet but a reset may begin a connection", 1, func(s *Settings) any { return &s.SloppyTCP }},
+	}
+}
+
+// Get returns the setting's value; of those that are on or off, 1 or 0.
+func (v *Setting) Get(s *Settings) int {
+	switch at := v.at(s).(type) {
+	case *int:
+		return *at
+	case *bool:
+		if *at {
+			return 1
+		}
+	}
+	return 0
+}
+
+// Set changes the setting, or refuses a value that it does not take with
+// EINVAL.
+func (v *Setting) Set(s *Settings, value int) error {
+	if value < 0 || value > v.Max {
+		return refuse("set", v.Name, syscall.EINVAL, fmt.Sprintf("%d is not in 0..%d", value, v.Max))
+	}
+	switch at := v.at(s).(type) {
+	case *int:
+		*at = value
+	case *bool:
+		*at = value != 0
+	}
+	return nil
 }
 
 // Settings returns the settings in force.
-func (tx *Tx) Settings() Settings { return tx.e.settings }
+func (tx *Tx) Settings() Settings {
+	if tx.rehearsal != nil {
+		return tx.rehearsal.settings
+	}
+	return tx.e.settings
+}
 
 // SetSettings changes all settings.
 func (tx *Tx) SetSettings(s Settings) error {
-	for _, v := range []struct {
-		name    string
-		is, max int
-	}{
-		{"conn_reuse_mode", s.ConnReuseMode, 1<<31 - 1},
-		{"drop_packet", s.DropPacket, 3},
-		{"secure_tcp", s.SecureTCP, 3},
-		{"am_droprate", s.AMDropRate, 1<<31 - 1},
-		{"amemthresh", s.AMemThresh, 1<<31 - 1},
-		{"lblc_expiration", s.LBLCExpiration, 1<<31 - 1},
-		{"lblcr_expiration", s.LBLCRExpiration, 1<<31 - 1},
-	} {
-		if v.is < 0 || v.is > v.max {
-			return refuse("set", v.name, syscall.EINVAL, fmt.Sprintf("%d is not in 0..%d", v.is, v.max))
+	for _, v := range SettingList() {
+		if err := v.Set(&s, v.Get(&s)); err != nil {
+			return err
 		}
+	}
+	if tx.rehearsal != nil {
+		tx.rehearsal.settings = s
+		return nil
 	}
 	tx.e.settings = s
 	tx.e.defend()

@@ -15,7 +15,7 @@ type snapshot struct {
 	// owned has the VIP endpoints, and servers the real servers' endpoints,
 	// whose frames the guard keeps from the host. Port 0 is all ports.
 	owned, servers map[Endpoint]struct{}
-	wide           []Selector
+	wide           []Wide
 	dests          []*dest // by server number; 0 is none
 	settings       Settings
 	defences       defences

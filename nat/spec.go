@@ -153,6 +153,7 @@ type ServerInfo struct {
 	Inactive   int32 // the others
 	Persistent int32 // persistence templates, which are no connections
 	Counters   Counters
+	Rates      Rates
 }
 
 // ServiceInfo is a virtual service as it stands, its servers in list order:
@@ -160,5 +161,6 @@ type ServerInfo struct {
 type ServiceInfo struct {
 	ServiceSpec
 	Counters Counters
+	Rates    Rates
 	Servers  []ServerInfo
 }

@@ -9,6 +9,15 @@ const (
 	trashLook   = trashPeriod / 2
 )
 
+// trashKey names a deleted server. There is one of each key: an added server is
+// taken from the trash if it is there.
+type trashKey struct {
+	service ServiceKey
+	server  ServerKey
+}
+
+func (d *dest) trashKey() trashKey { return trashKey{d.service.Load().key, d.key} }
+
 // trashed is a deleted server that connections may still refer to.
 type trashed struct {
 	*dest
@@ -20,7 +29,7 @@ type trashed struct {
 func (e *Engine) discard(d *dest) {
 	d.Available = false
 	d.available.Store(false)
-	e.trash = append(e.trash, &trashed{dest: d})
+	e.trash[d.trashKey()] = &trashed{dest: d}
 	if e.settings.ExpireNodestConn {
 		e.sweepDue.Store(true)
 	}
@@ -29,14 +38,13 @@ func (e *Engine) discard(d *dest) {
 // restore takes a server back from the trash for a service of the same
 // identity, or returns nil. Its counters go on, unless the service is new.
 func (e *Engine) restore(s *service, key ServerKey) *dest {
-	i := slices.IndexFunc(e.trash, func(t *trashed) bool {
-		return t.key == key && t.service.Load().key == s.key
-	})
-	if i < 0 {
+	k := trashKey{s.key, key}
+	t := e.trash[k]
+	if t == nil {
 		return nil
 	}
-	d := e.trash[i].dest
-	e.trash = slices.Delete(e.trash, i, i+1)
+	d := t.dest
+	delete(e.trash, k)
 	if d.service.Swap(s) != s {
 		d.stats.zero()
 	}
@@ -56,8 +64,7 @@ func (e *Engine) newDest(s *service, key ServerKey) *dest {
 		d.ID = uint32(len(e.dests))
 		e.dests = append(e.dests, d)
 	}
-	all := slices.Clone(e.dests)
-	e.known.Store(&all)
+	e.known.set(d.ID, d)
 	return d
 }
 
@@ -75,20 +82,22 @@ func (e *Engine) Tick(now int64) (changed bool) {
 	}
 	if now-e.swept >= trashLook {
 		e.swept = now
-		e.trash = slices.DeleteFunc(e.trash, func(t *trashed) bool {
+		freed := len(e.free)
+		for k, t := range e.trash {
 			switch {
 			case t.referred():
 				t.idle = 0
 			case t.idle == 0:
 				t.idle = now
 			case now-t.idle >= trashPeriod:
+				delete(e.trash, k)
 				e.dests[t.ID] = nil
+				e.known.set(t.ID, nil)
 				e.free = append(e.free, t.ID)
 				changed = true
-				return true
 			}
-			return false
-		})
+		}
+		slices.Sort(e.free[freed:]) // the order of a map is chance
 	}
 	if changed {
 		e.publish()

@@ -55,8 +55,10 @@ func printStatus(w io.Writer, s *daemon.Status) {
 	fmt.Fprintf(w, "vsnat %s, up %s, guard %s\n", s.Version, time.Duration(s.Uptime*1e9).Round(time.Second), s.Guard)
 	fmt.Fprintf(w, "services %d, connections %d of at most %d (%.1f MB)\n",
 		s.Services, s.Connections.Now, s.Connections.Max, float64(s.Connections.Bytes)/1e6)
-	fmt.Fprintf(w, "scheduled %d, in %d packets %d bytes, out %d packets %d bytes\n\n",
+	fmt.Fprintf(w, "scheduled %d, in %d packets %d bytes, out %d packets %d bytes\n",
 		s.Total.Conns, s.Total.InPkts, s.Total.InBytes, s.Total.OutPkts, s.Total.OutBytes)
+	fmt.Fprintf(w, "a second: scheduled %d, in %d packets %d bytes, out %d packets %d bytes\n\n",
+		s.Rates.CPS, s.Rates.InPPS, s.Rates.InBPS, s.Rates.OutPPS, s.Rates.OutBPS)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "NIC\tframes in\tbytes in\tring full\tframes out\tbytes out\tnot sent\t")
 	for _, n := range s.NICs {

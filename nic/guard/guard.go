@@ -183,6 +183,36 @@ func (g *Guard) Kind() string { return g.kind }
 // Why tells in a sentence why the guard is of that kind.
 func (g *Guard) Why() string { return g.why }
 
+// Add makes the guard own what s says besides what it owns; Local stays. It
+// costs as much as s is long. After an error the guard owns some of the keys.
+func (g *Guard) Add(s State) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.backend == nil {
+		return errClosed
+	}
+	want, err := s.pack()
+	if err != nil {
+		return err
+	}
+	for _, t := range []tableID{services, servers} {
+		if err := g.add(t, g.tables[t].missing(want[t])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// add adds keys that the kernel has not.
+func (g *Guard) add(t tableID, keys []key) error {
+	n, err := g.backend.add(t, keys)
+	g.tables[t].added(keys[:n])
+	if err != nil {
+		return fmt.Errorf("guard: cannot add %d %v: %w", len(keys), t, err)
+	}
+	return nil
+}
+
 // Set makes the guard own what s says instead of what it owned before. Only the
 // differences go to the kernel. What is new is owned before what is old is
 // released, so that a key in both is never free; frames that come in meanwhile
@@ -194,19 +224,9 @@ func (g *Guard) Set(s State) error {
 	if g.backend == nil {
 		return errClosed
 	}
-	var want [numTables][]key
-	for t, list := range [numTables][]Key{services: s.Services, servers: s.Servers} {
-		want[t] = make([]key, len(list))
-		for i, k := range list {
-			if k.Addr == ([16]byte{}) || !hasPorts(k.Proto) {
-				return fmt.Errorf("guard: %v is no service or server: give an address, and TCP, UDP or SCTP", k)
-			}
-			want[t][i] = k.pack()
-		}
-	}
-	want[local] = make([]key, len(s.Local))
-	for i, a := range s.Local {
-		want[local][i] = Key{Addr: a}.pack()
+	want, err := s.pack()
+	if err != nil {
+		return err
 	}
 	// A server's frames to a local address must not be dropped for a moment:
 	// the addresses come before the servers, and leave after them.
@@ -214,10 +234,8 @@ func (g *Guard) Set(s State) error {
 	for _, t := range []tableID{local, services, servers} {
 		var fresh []key
 		fresh, stale[t] = g.tables[t].diff(want[t])
-		n, err := g.backend.add(t, fresh)
-		g.tables[t].added(fresh[:n])
-		if err != nil {
-			return fmt.Errorf("guard: cannot add %d %v: %w", len(fresh), t, err)
+		if err := g.add(t, fresh); err != nil {
+			return err
 		}
 	}
 	for _, t := range []tableID{servers, services, local} {

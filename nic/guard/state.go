@@ -39,6 +39,24 @@ type State struct {
 	Local    []nic.Addr // all addresses of this host, link-local ones too
 }
 
+// pack returns the keys of each table, or what is wrong with one.
+func (s *State) pack() (want [numTables][]key, err error) {
+	for t, list := range [numTables][]Key{services: s.Services, servers: s.Servers} {
+		want[t] = make([]key, len(list))
+		for i, k := range list {
+			if k.Addr == ([16]byte{}) || !hasPorts(k.Proto) {
+				return want, fmt.Errorf("guard: %v is no service or server: give an address, and TCP, UDP or SCTP", k)
+			}
+			want[t][i] = k.pack()
+		}
+	}
+	want[local] = make([]key, len(s.Local))
+	for i, a := range s.Local {
+		want[local][i] = Key{Addr: a}.pack()
+	}
+	return want, nil
+}
+
 // tableID is one of the sets of keys that the kernel looks into.
 type tableID int
 
@@ -96,23 +114,33 @@ type table struct {
 
 func newTable() table { return table{have: make(map[key]uint64)} }
 
+// missing returns the wanted keys that the kernel has not, each once.
+func (t *table) missing(want []key) (fresh []key) {
+	seen := make(map[key]struct{})
+	for _, k := range want {
+		if _, ok := t.have[k]; ok {
+			continue
+		}
+		if _, ok := seen[k]; !ok {
+			seen[k] = struct{}{}
+			fresh = append(fresh, k)
+		}
+	}
+	return fresh
+}
+
 // diff returns the wanted keys that the kernel has not, each once, and the keys
 // that it has but that are not wanted.
 func (t *table) diff(want []key) (fresh, stale []key) {
 	t.gen++
 	known := 0
-	seen := make(map[key]struct{})
 	for _, k := range want {
-		if gen, ok := t.have[k]; ok {
-			if gen != t.gen {
-				t.have[k] = t.gen
-				known++
-			}
-		} else if _, ok := seen[k]; !ok {
-			seen[k] = struct{}{}
-			fresh = append(fresh, k)
+		if gen, ok := t.have[k]; ok && gen != t.gen {
+			t.have[k] = t.gen
+			known++
 		}
 	}
+	fresh = t.missing(want)
 	if known == len(t.have) {
 		return fresh, nil
 	}

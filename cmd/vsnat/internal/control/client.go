@@ -57,12 +57,44 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 // Apply runs commands in order and stops at the first that is refused: then
 // the error is an [*Error].
 func (c *Client) Apply(ctx context.Context, cmds ...Command) error {
-	body, err := json.Marshal(applyRequest{Commands: cmds})
+	_, err := c.commands(ctx, "apply", commandsRequest{Commands: cmds})
+	return err
+}
+
+// ApplyAll runs all commands in order and returns the refusals.
+func (c *Client) ApplyAll(ctx context.Context, cmds ...Command) ([]*Error, error) {
+	return c.commands(ctx, "apply", commandsRequest{Commands: cmds, GoOn: true})
+}
+
+// Transact runs all commands or, when one is refused, none: then the error is an
+// [*Error].
+func (c *Client) Transact(ctx context.Context, cmds ...Command) error {
+	_, err := c.commands(ctx, "transaction", commandsRequest{Commands: cmds})
+	return err
+}
+
+func (c *Client) commands(ctx context.Context, what string, req commandsRequest) ([]*Error, error) {
+	body, err := json.Marshal(req)
 	if err != nil {
-		return fmt.Errorf("control: apply: %w", err)
+		return nil, fmt.Errorf("control: %s: %w", what, err)
 	}
-	var a applyAnswer
-	return c.do(ctx, http.MethodPost, "apply", bytes.NewReader(body), &a)
+	var a commandsAnswer
+	err = c.do(ctx, http.MethodPost, what, bytes.NewReader(body), &a)
+	return a.Errors, err
+}
+
+// Settings returns all settings.
+func (c *Client) Settings(ctx context.Context) ([]Setting, error) {
+	var a settingsAnswer
+	err := c.do(ctx, http.MethodGet, "settings", nil, &a)
+	return a.Settings, err
+}
+
+// Marks returns the mark rules in order.
+func (c *Client) Marks(ctx context.Context) ([]MarkRule, error) {
+	var a marksAnswer
+	err := c.do(ctx, http.MethodGet, "marks", nil, &a)
+	return a.Marks, err
 }
 
 // Services returns all services in the director's own order.

@@ -25,6 +25,14 @@ const (
 	StopDaemon    Op = "stop-daemon"
 )
 
+// The operations that ipvsadm does not know.
+const (
+	Set        Op = "set"
+	AddMark    Op = "add-mark"
+	DeleteMark Op = "delete-mark"
+	SetMarks   Op = "set-marks"
+)
+
 // Command is one change. What each operation needs, and nothing else may be set:
 //
 //	add-service, edit-service      Service
@@ -35,6 +43,10 @@ const (
 //	zero                           Service (its name), or nothing for all
 //	set-timeouts                   Timeouts
 //	start-daemon, stop-daemon      Daemon
+//	set                            Settings, by name
+//	add-mark                       Marks, which go where At says
+//	delete-mark                    Marks, each as it stands
+//	set-marks                      Marks, which are all there are from then on
 //
 // A Director is given only commands whose parts are there, whose enumerations
 // are known and whose Family is set. Ranges and existence are its own to check.
@@ -44,6 +56,12 @@ type Command struct {
 	Server   *RealServer `json:"server,omitempty"`
 	Timeouts *Timeouts   `json:"timeouts,omitempty"`
 	Daemon   *Daemon     `json:"daemon,omitempty"`
+
+	Settings map[string]int `json:"settings,omitempty"`
+	Marks    []MarkRule     `json:"marks,omitempty"`
+	// At is the place in the list of rules that the first of Marks gets, counted
+	// from 1; 0 is after all others.
+	At int `json:"at,omitempty"`
 }
 
 // part is a set of a command's pointer fields.
@@ -54,6 +72,9 @@ const (
 	partServer
 	partTimeouts
 	partDaemon
+	partSettings
+	partMarks
+	partAt
 )
 
 // parts are what each operation must have; optional is what it may have.
@@ -69,6 +90,10 @@ var parts = map[Op]struct{ must, may part }{
 	SetTimeouts:   {must: partTimeouts},
 	StartDaemon:   {must: partDaemon},
 	StopDaemon:    {must: partDaemon},
+	Set:           {must: partSettings},
+	AddMark:       {must: partMarks, may: partAt},
+	DeleteMark:    {must: partMarks},
+	SetMarks:      {may: partMarks},
 }
 
 // malformed is what check finds wrong with a command's form.
@@ -92,6 +117,9 @@ func (c *Command) check() error {
 		{partServer, "server", c.Server != nil},
 		{partTimeouts, "timeouts", c.Timeouts != nil},
 		{partDaemon, "daemon", c.Daemon != nil},
+		{partSettings, "settings", len(c.Settings) > 0},
+		{partMarks, "marks", len(c.Marks) > 0},
+		{partAt, "at", c.At != 0},
 	} {
 		if p.must&f.bit != 0 && !f.set {
 			return malformed(syscall.EINVAL, "%s needs %q", c.Op, f.name)
@@ -109,6 +137,14 @@ func (c *Command) check() error {
 		if err := c.Server.check(c.Op != DeleteServer); err != nil {
 			return err
 		}
+	}
+	for i := range c.Marks {
+		if err := c.Marks[i].check(); err != nil {
+			return err
+		}
+	}
+	if c.At < 0 {
+		return malformed(syscall.EINVAL, "place %d: the first is 1", c.At)
 	}
 	if c.Daemon != nil && c.Daemon.Role != Master && c.Daemon.Role != Backup {
 		return malformed(syscall.EINVAL, "daemon role %q is neither master nor backup", c.Daemon.Role)

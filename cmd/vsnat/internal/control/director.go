@@ -6,8 +6,13 @@ package control
 // Its methods are called from several goroutines at once, but for Apply, of
 // which one call runs at a time. None may block for long.
 type Director interface {
-	// Apply runs one command that is well-formed as [Command] says.
-	Apply(c *Command) error
+	// Apply runs commands that are well-formed as [Command] says, in order, and
+	// returns those that were refused. What they change takes effect at once.
+	Apply(cmds []Command, mode Mode) []Refusal
+	// Settings returns all settings.
+	Settings() []Setting
+	// Marks returns the mark rules in order.
+	Marks() []MarkRule
 	// Services returns all services in the director's own order.
 	Services() []ServiceEntry
 	// Service returns one, or ESRCH.
@@ -27,6 +32,25 @@ type Director interface {
 	Info() Info
 	// Report returns a value that JSON can hold; its shape is the director's.
 	Report(name Report) (any, error)
+}
+
+// Mode says what becomes of a list of commands of which one is refused.
+type Mode string
+
+// The modes.
+const (
+	// Stop leaves what comes after the first that is refused.
+	Stop Mode = "stop"
+	// GoOn goes on with the next.
+	GoOn Mode = "go-on"
+	// Atomic carries out all or nothing.
+	Atomic Mode = "atomic"
+)
+
+// Refusal is a command that was refused.
+type Refusal struct {
+	Index int // in the list
+	Err   error
 }
 
 // Report names one of the director's reports.

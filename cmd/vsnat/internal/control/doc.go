@@ -2,11 +2,16 @@
 // versioned under /v1/. It holds the types that travel, the [Server] that the
 // director runs and the [Client] that its tools use.
 //
-//	POST /v1/apply        run commands in order, stop at the first refused
+//	POST /v1/apply        run commands in order, stop at the first refused;
+//	                      with "go_on" go on after it
+//	POST /v1/transaction  run commands, all or none
 //	GET  /v1/services     services with their servers and counters
 //	GET  /v1/connections  the connection table, one JSON object a line
 //	GET  /v1/timeouts     the timeouts that ipvsadm --set changes
 //	GET  /v1/daemons      connection synchronisation daemons
+//	GET  /v1/settings     the settings net.ipv4.vs.*; PUT changes some
+//	GET  /v1/marks        the rules that give packets firewall marks; PUT
+//	                      replaces them
 //	GET  /v1/info         version, table size, process
 //	GET  /v1/status, /v1/drops, /v1/latency   reports of the director
 //

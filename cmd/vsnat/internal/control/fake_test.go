@@ -19,15 +19,28 @@ type recorder struct {
 	cmds []Command
 }
 
-func (r *recorder) Apply(c *Command) error {
+func (r *recorder) Apply(cmds []Command, mode Mode) (refused []Refusal) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if c.Service != nil && c.Service.Address == netip.MustParseAddr("10.0.0.9") {
-		return syscall.ESRCH
+	before := len(r.cmds)
+	for i, c := range cmds {
+		if c.Service == nil || c.Service.Address != netip.MustParseAddr("10.0.0.9") {
+			r.cmds = append(r.cmds, c)
+			continue
+		}
+		refused = append(refused, Refusal{i, syscall.ESRCH})
+		if mode == Atomic {
+			r.cmds = r.cmds[:before]
+		}
+		if mode != GoOn {
+			break
+		}
 	}
-	r.cmds = append(r.cmds, *c)
-	return nil
+	return refused
 }
+
+func (r *recorder) Settings() []Setting { return []Setting{{Name: "sloppy_tcp", Max: 1, Help: "help"}} }
+func (r *recorder) Marks() []MarkRule   { return nil }
 
 func (r *recorder) done() int {
 	r.mu.Lock()

@@ -6,14 +6,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -21,6 +22,7 @@ import (
 // limits bound what one client, or many, can take from the director.
 type limits struct {
 	body    int64         // bytes of a request body
+	bodies  int64         // bytes of all bodies being dealt with
 	headers int           // bytes of a request's headers
 	conns   int           // open connections; see [gate]
 	read    time.Duration // to read a request whole
@@ -29,9 +31,10 @@ type limits struct {
 	batch   int           // connection entries written at a time
 }
 
-// defaultLimits: a body of 4 MiB holds some 20,000 commands.
+// defaultLimits: a body of 32 MiB holds some 160,000 commands.
 var defaultLimits = limits{
-	body:    4 << 20,
+	body:    32 << 20,
+	bodies:  128 << 20,
 	headers: 8 << 10,
 	conns:   128,
 	read:    10 * time.Second,
@@ -47,7 +50,8 @@ type Server struct {
 	limits   limits       // immutable
 	gate     *gate        // immutable
 	http     *http.Server // immutable
-	apply    sync.Mutex   // held while an apply request runs: requests do not interleave
+	apply    sync.Mutex   // held while commands run: requests do not interleave
+	bodies   atomic.Int64 // bytes of the bodies being dealt with
 }
 
 // NewServer returns a server that asks d. errorLog takes what goes wrong below
@@ -89,22 +93,30 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return nil
 }
 
+// handler answers a request of one method.
+type handler func(*Server, http.ResponseWriter, *http.Request, url.Values)
+
 // routes are the endpoints below /v1/.
 var routes = map[string]struct {
-	method string
-	query  []string // parameters it takes
-	handle func(*Server, http.ResponseWriter, *http.Request, url.Values)
+	query   []string // parameters it takes
+	methods map[string]handler
 }{
-	"apply":       {http.MethodPost, nil, (*Server).serveApply},
-	"services":    {http.MethodGet, []string{"service"}, (*Server).serveServices},
-	"connections": {http.MethodGet, nil, (*Server).serveConnections},
-	"timeouts":    {http.MethodGet, nil, (*Server).serveTimeouts},
-	"daemons":     {http.MethodGet, nil, (*Server).serveDaemons},
-	"info":        {http.MethodGet, nil, (*Server).serveInfo},
-	"status":      {http.MethodGet, nil, report(StatusReport)},
-	"drops":       {http.MethodGet, nil, report(DropsReport)},
-	"latency":     {http.MethodGet, nil, report(LatencyReport)},
+	"apply":       {nil, post(serveCommands(Stop))},
+	"transaction": {nil, post(serveCommands(Atomic))},
+	"services":    {[]string{"service"}, get((*Server).serveServices)},
+	"connections": {nil, get((*Server).serveConnections)},
+	"timeouts":    {nil, get((*Server).serveTimeouts)},
+	"daemons":     {nil, get((*Server).serveDaemons)},
+	"settings":    {nil, map[string]handler{http.MethodGet: (*Server).serveSettings, http.MethodPut: (*Server).putSettings}},
+	"marks":       {nil, map[string]handler{http.MethodGet: (*Server).serveMarks, http.MethodPut: (*Server).putMarks}},
+	"info":        {nil, get((*Server).serveInfo)},
+	"status":      {nil, get(report(StatusReport))},
+	"drops":       {nil, get(report(DropsReport))},
+	"latency":     {nil, get(report(LatencyReport))},
 }
+
+func get(h handler) map[string]handler  { return map[string]handler{http.MethodGet: h} }
+func post(h handler) map[string]handler { return map[string]handler{http.MethodPost: h} }
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -114,9 +126,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, &Error{Message: fmt.Sprintf("no such endpoint: %q", r.URL.Path)})
 		return
 	}
-	if r.Method != route.method {
-		w.Header().Set("Allow", route.method)
-		fail(w, http.StatusMethodNotAllowed, &Error{Message: fmt.Sprintf("/v1/%s takes %s, not %s", name, route.method, r.Method)})
+	handle, ok := route.methods[r.Method]
+	if !ok {
+		allowed := strings.Join(slices.Sorted(maps.Keys(route.methods)), ", ")
+		w.Header().Set("Allow", allowed)
+		fail(w, http.StatusMethodNotAllowed, &Error{Message: fmt.Sprintf("/v1/%s takes %s, not %s", name, allowed, r.Method)})
 		return
 	}
 	query, err := url.ParseQuery(r.URL.RawQuery)
@@ -134,73 +148,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if route.method == http.MethodGet {
+	if r.Method == http.MethodGet {
 		s.gate.answering(r)
 	}
-	route.handle(s, w, r, query)
-}
-
-// applyRequest is the body of POST /v1/apply.
-type applyRequest struct {
-	Commands []Command `json:"commands"`
-}
-
-// applyAnswer is its answer: how many commands were done, and the refusal that
-// stopped the rest.
-type applyAnswer struct {
-	Done  int    `json:"done"`
-	Error *Error `json:"error,omitempty"`
-}
-
-// serveApply checks the form of all commands first: a request that is
-// malformed anywhere (400) changes nothing. One that the director refuses
-// midway (409) keeps what was done before, as a series of netlink commands does.
-func (s *Server) serveApply(w http.ResponseWriter, r *http.Request, _ url.Values) {
-	var req applyRequest
-	if status, err := decode(http.MaxBytesReader(w, r.Body, s.limits.body), &req); err != nil {
-		fail(w, status, &Error{Errno: Errno(syscall.EINVAL), Message: err.Error()})
-		return
-	}
-	s.gate.answering(r)
-	for i := range req.Commands {
-		if err := req.Commands[i].check(); err != nil {
-			e := refusal(err)
-			e.Index, e.Op = i, req.Commands[i].Op
-			answer(w, http.StatusBadRequest, applyAnswer{Error: e})
-			return
-		}
-	}
-	s.apply.Lock()
-	defer s.apply.Unlock()
-	for i := range req.Commands {
-		if err := s.director.Apply(&req.Commands[i]); err != nil {
-			e := refusal(err)
-			e.Index, e.Op = i, req.Commands[i].Op
-			answer(w, http.StatusConflict, applyAnswer{Done: i, Error: e})
-			return
-		}
-	}
-	answer(w, http.StatusOK, applyAnswer{Done: len(req.Commands)})
-}
-
-// decode reads exactly one JSON value of v's shape. The status is for the
-// answer when it cannot.
-func decode(body io.Reader, v any) (int, error) {
-	d := json.NewDecoder(body)
-	d.DisallowUnknownFields()
-	err := d.Decode(v)
-	if err == nil {
-		if _, err = d.Token(); err == nil {
-			err = errors.New("there is more after the JSON value")
-		} else if errors.Is(err, io.EOF) {
-			return 0, nil
-		}
-	}
-	var tooBig *http.MaxBytesError
-	if errors.As(err, &tooBig) {
-		return http.StatusRequestEntityTooLarge, fmt.Errorf("request body is larger than %d bytes: send fewer commands at a time", tooBig.Limit)
-	}
-	return http.StatusBadRequest, fmt.Errorf("request body: %w", err)
+	handle(s, w, r, query)
 }
 
 // servicesAnswer is the answer of GET /v1/services.

@@ -80,7 +80,7 @@ func TestApply(t *testing.T) {
 		},
 		{
 			"too large", cmds(cmd(strings.Repeat("x", int(defaultLimits.body)))), 413, 0,
-			`{"error":{"index":0,"errno":"EINVAL","message":"request body is larger than 4194304 bytes: send fewer commands at a time"}}`,
+			`{"error":{"index":0,"errno":"EINVAL","message":"request body is larger than 33554432 bytes: send fewer commands at a time"}}`,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -90,6 +90,59 @@ func TestApply(t *testing.T) {
 				t.Errorf("status %d, %d done, answer\n%swant %d, %d done\n%s", status, d.done(), answer, c.status, c.done, c.answer)
 			}
 		})
+	}
+}
+
+// TestCommandModes checks what becomes of the commands beside a refused one.
+func TestCommandModes(t *testing.T) {
+	add, del := cmd("add-service", `"service":`+svc), cmd("delete-service", `"service":`+gone)
+	goOn := func(list string) string { return strings.Replace(list, "{", `{"go_on":true,`, 1) }
+	const refused = `{"index":1,"op":"delete-service","errno":"ESRCH","message":"no such process"}`
+	for _, c := range []struct {
+		name, method, path, body string
+		status, done             int
+		answer                   string
+	}{
+		{"apply", "POST", "apply", cmds(add, del, add), 409, 1, `{"done":1,"error":` + refused + `}`},
+		{"go on", "POST", "apply", goOn(cmds(add, del, add)), 200, 2, `{"done":2,"errors":[` + refused + `]}`},
+		{"transaction", "POST", "transaction", cmds(add, del, add), 409, 0, `{"done":0,"error":` + refused + `}`},
+		{"whole transaction", "POST", "transaction", cmds(add, add), 200, 2, `{"done":2}`},
+		{"go on in a transaction", "POST", "transaction", goOn(cmds(add)), 400, 0, `{"error":{"index":0,"errno":"EINVAL","message":"a transaction takes no \"go_on\""}}`},
+		{"settings", "PUT", "settings", `{"settings":{"sloppy_tcp":1}}`, 200, 1, `{"done":1}`},
+		{"no settings", "PUT", "settings", `{}`, 400, 0, `{"done":0,"error":{"index":0,"op":"set","errno":"EINVAL","message":"set needs \"settings\""}}`},
+		{"read settings", "GET", "settings", "", 200, 0, `{"settings":[{"name":"sloppy_tcp","value":0,"default":0,"max":1,"help":"help"}]}`},
+		{"marks", "PUT", "marks", `{"marks":[{"mark":7,"dst":"192.0.2.0/24"}]}`, 200, 1, `{"done":1}`},
+		{"no marks", "PUT", "marks", `{"marks":[]}`, 200, 1, `{"done":1}`},
+		{"ports in the wrong order", "PUT", "marks", `{"marks":[{"mark":7,"first_port":2,"last_port":1}]}`, 400, 0, `{"done":0,"error":{"index":0,"op":"set-marks","errno":"EINVAL","message":"mark rule: ports 2 to 1 are in the wrong order"}}`},
+		{"no prefix", "PUT", "marks", `{"marks":[{"mark":7,"dst":"192.0.2.0"}]}`, 400, 0, `{"error":{"index":0,"errno":"EINVAL","message":"request body: netip.ParsePrefix(\"192.0.2.0\"): no '/'"}}`},
+		{"read marks", "GET", "marks", "", 200, 0, `{"marks":[]}`},
+	} {
+		d := &recorder{}
+		status, answer := ask(d, c.method, "/v1/"+c.path, c.body)
+		if status != c.status || answer != c.answer+"\n" || d.done() != c.done {
+			t.Errorf("%s: status %d, %d done, answer\n%swant %d, %d done\n%s", c.name, status, d.done(), answer, c.status, c.done, c.answer)
+		}
+	}
+}
+
+// TestBodiesShareRoom: bodies together take no more memory than the limit; one
+// that asks for more is told to come again, and then has room.
+func TestBodiesShareRoom(t *testing.T) {
+	l := defaultLimits
+	l.bodies = 100
+	d := &recorder{}
+	s := newServer(d, nil, l)
+	send := func(size int) int {
+		w := httptest.NewRecorder()
+		body := cmds(cmd("flush"))
+		body += strings.Repeat(" ", max(size-len(body), 0))
+		s.ServeHTTP(w, httptest.NewRequest("POST", "/v1/apply", strings.NewReader(body)))
+		return w.Code
+	}
+	for _, c := range []struct{ size, status int }{{90, 200}, {90, 200}, {200, 503}, {90, 200}} {
+		if status := send(c.size); status != c.status {
+			t.Errorf("a body of %d bytes: %d, want %d", c.size, status, c.status)
+		}
 	}
 }
 
@@ -401,10 +454,16 @@ func FuzzHandler(f *testing.F) {
 	f.Add("POST", "/v1/apply", cmds(cmd("add-service", service), cmd("add-server", service, server)))
 	f.Add("POST", "/v1/apply", cmds(cmd("delete-service", `"service":`+gone)))
 	f.Add("POST", "/v1/apply", `{"commands":[{"op":"zero","service":{"fwmark":7,"family":"ipv6","flags":["persistent"],"netmask":"64"}}]}`)
+	f.Add("POST", "/v1/apply", `{"go_on":true,"commands":[{"op":"delete-service","service":`+gone+`},{"op":"flush"}]}`)
+	f.Add("POST", "/v1/transaction", cmds(cmd("flush"), cmd("add-mark", `"marks":[{"mark":7,"dst":"192.0.2.7/24","last_port":80}]`, `"at":1`)))
+	f.Add("PUT", "/v1/settings", `{"settings":{"sloppy_tcp":1}}`)
+	f.Add("PUT", "/v1/marks", `{"marks":[{"mark":7,"src":"2001:db8::/32","protocol":"udp","nic":"eth0"}]}`)
 	f.Add("GET", "/v1/services?service=tcp:10.0.0.1:80", "")
 	f.Add("GET", "/v1/services?service=fwmark6:7", "")
 	for name, r := range routes {
-		f.Add(r.method, "/v1/"+name, "")
+		for method := range r.methods {
+			f.Add(method, "/v1/"+name, "")
+		}
 	}
 	f.Fuzz(func(t *testing.T, method, target, body string) {
 		req, err := http.NewRequest(method, target, strings.NewReader(body))

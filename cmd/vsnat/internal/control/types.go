@@ -225,3 +225,13 @@ type Info struct {
 	TableSize   int    `json:"table_size"`   // buckets of the connection table, as IPVS shows it
 	PID         int    `json:"pid"`
 }
+
+// Setting is one of the director's settings, by the kernel's name below
+// net.ipv4.vs. Those that are on or off are 1 or 0.
+type Setting struct {
+	Name    string `json:"name"`
+	Value   int    `json:"value"`
+	Default int    `json:"default"`
+	Max     int    `json:"max"` // the least is 0
+	Help    string `json:"help"`
+}

@@ -65,8 +65,10 @@ type daemon struct {
 	// mu is held through a command and while what the engine owns is given to
 	// the guard, so that the guard never lets go of what is being added.
 	mu       sync.Mutex
-	ownDue   bool       // the guard refused what it was told last
-	ownLocal []nic.Addr // the host's addresses, as the guard was told last
+	ownDue   bool                  // the guard refused what it was told last
+	ownLocal []nic.Addr            // the host's addresses, as the guard was told last
+	kept     map[nic.Addr]struct{} // servers whose link-layer addresses are kept
+	marks    []control.MarkRule
 }
 
 // watcher follows the host's routes and neighbours: a [neigh.Watcher].
@@ -83,6 +85,7 @@ type watcher interface {
 type keeper interface {
 	Kind() string
 	Set(s guard.State) error
+	Add(s guard.State) error
 	Attach(ifindex int) error
 	Detach(ifindex int) error
 	Close() error
@@ -160,7 +163,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 		d.guard = g
 		d.log.Info("guard", zap.String("kind", g.Kind()), zap.String("why", g.Why()))
 	}
-	if err := d.own(nat.Endpoints{}); err != nil {
+	if err := d.own(); err != nil {
 		return errors.Join(err, d.guard.Close())
 	}
 	d.nics = newNICs(d)
@@ -191,6 +194,8 @@ func (d *daemon) follow(ctx context.Context, served <-chan error) error {
 	defer expire.Stop()
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
+	estimate := time.NewTicker(2 * time.Second)
+	defer estimate.Stop()
 	for {
 		var failed error
 		select {
@@ -207,6 +212,9 @@ func (d *daemon) follow(ctx context.Context, served <-chan error) error {
 		case <-second.C:
 			d.tick()
 			continue
+		case <-estimate.C:
+			d.engine.Estimate()
+			continue
 		}
 		if ctx.Err() != nil {
 			return nil // whatever else ended, ended because we leave
@@ -217,9 +225,14 @@ func (d *daemon) follow(ctx context.Context, served <-chan error) error {
 
 // tick does what is due every second.
 func (d *daemon) tick() {
+	pages, err := availablePages()
+	if err == nil {
+		d.engine.Defend(pages)
+	}
+	d.warnings.tell(d.log, "memory", err)
 	d.mu.Lock()
 	if d.engine.Tick(d.now()) || d.ownDue {
-		d.warnings.tell(d.log, "guard", d.own(nat.Endpoints{}))
+		d.warnings.tell(d.log, "guard", d.own())
 	}
 	d.mu.Unlock()
 	// What could not be opened before is tried again.
@@ -230,8 +243,8 @@ func (d *daemon) followRoutes() {
 	r := d.routes.Routes()
 	d.engine.SetRoutes(r)
 	d.mu.Lock()
-	if d.ownDue || !slices.Equal(d.ownLocal, r.Locals()) {
-		d.warnings.tell(d.log, "guard", d.own(nat.Endpoints{}))
+	if d.followLinks(r.Links()) || d.ownDue || !slices.Equal(d.ownLocal, r.Locals()) {
+		d.warnings.tell(d.log, "guard", d.own())
 	}
 	d.mu.Unlock()
 	d.warnings.tell(d.log, "NIC", d.nics.reconcile(r))
@@ -280,35 +293,48 @@ func (d *daemon) guardKind() string {
 	return d.guard.Kind()
 }
 
-// own has the guard keep from the host what the engine owns, and what it is
-// about to own, and has the kernel keep the real servers' link-layer addresses
-// resolved: its own stack does not see that they are in use. d.mu is held,
-// except before the director runs.
-func (d *daemon) own(soon nat.Endpoints) error {
+// own has the guard keep from the host what the engine owns, and has the kernel
+// keep the real servers' link-layer addresses resolved: its own stack does not
+// see that they are in use. d.mu is held, except before the director runs.
+func (d *daemon) own() error {
 	have := d.engine.Owned()
-	servers := append(have.Servers, soon.Servers...)
-	d.routes.Keep(addresses(servers))
+	d.kept = addresses(have.Servers)
+	d.routes.Keep(slices.Collect(maps.Keys(d.kept)))
 	if d.guard == nil {
 		return nil
 	}
 	local := d.routes.Routes().Locals()
-	err := d.guard.Set(guard.State{
-		Services: guardKeys(append(have.Services, soon.Services...)),
-		Servers:  guardKeys(servers),
-		Local:    local,
-	})
+	err := d.guard.Set(guard.State{Services: guardKeys(have.Services), Servers: guardKeys(have.Servers), Local: local})
 	d.ownDue = err != nil
 	d.ownLocal = local
 	return err
 }
 
-// addresses returns each address of the endpoints once.
-func addresses(eps []nat.Endpoint) []nic.Addr {
+// ownSoon does the same with what the engine is about to own, besides what it
+// owns. d.mu is held.
+func (d *daemon) ownSoon(soon nat.Endpoints) error {
+	fresh := addresses(soon.Servers)
+	maps.DeleteFunc(fresh, func(a nic.Addr, _ struct{}) bool { _, ok := d.kept[a]; return ok })
+	if len(fresh) > 0 {
+		if d.kept == nil {
+			d.kept = make(map[nic.Addr]struct{})
+		}
+		maps.Copy(d.kept, fresh)
+		d.routes.Keep(slices.Collect(maps.Keys(d.kept)))
+	}
+	if d.guard == nil {
+		return nil
+	}
+	return d.guard.Add(guard.State{Services: guardKeys(soon.Services), Servers: guardKeys(soon.Servers)})
+}
+
+// addresses returns the addresses of the endpoints.
+func addresses(eps []nat.Endpoint) map[nic.Addr]struct{} {
 	seen := make(map[nic.Addr]struct{}, len(eps))
 	for _, e := range eps {
 		seen[e.Addr] = struct{}{}
 	}
-	return slices.Collect(maps.Keys(seen))
+	return seen
 }
 
 func guardKeys(eps []nat.Endpoint) []guard.Key {

@@ -178,7 +178,7 @@ func TestGuardLetsGo(t *testing.T) {
 		d.mustReconcile(t, r)
 		w.passes(1, otherNIC)
 		g := d.guard.(*fakeGuard)
-		if err := d.Apply(&control.Command{Op: control.Flush}); err != nil {
+		if err := d.do(&control.Command{Op: control.Flush}); err != nil {
 			t.Fatal(err)
 		}
 		if len(g.state.Services) != 1 || len(g.state.Servers) != 1 {

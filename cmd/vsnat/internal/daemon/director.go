@@ -1,12 +1,8 @@
 package daemon
 
 import (
-	"fmt"
 	"os"
-	"syscall"
 	"time"
-
-	"go.uber.org/zap"
 
 	"vsnat/cmd/vsnat/internal/control"
 	"vsnat/conntrack"
@@ -16,125 +12,6 @@ import (
 )
 
 var _ control.Director = (*daemon)(nil)
-
-// Apply implements [control.Director].
-func (d *daemon) Apply(c *control.Command) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var err error
-	switch c.Op {
-	case control.Flush:
-		d.engine.Update(func(tx *nat.Tx) { tx.Flush() })
-	case control.Zero:
-		err = d.zero(c.Service)
-	case control.SetTimeouts:
-		t := d.engine.Timeouts()
-		t.Set(int64(c.Timeouts.TCP)*1e9, int64(c.Timeouts.TCPFin)*1e9, int64(c.Timeouts.UDP)*1e9)
-		d.engine.SetTimeouts(t)
-		return nil
-	case control.StartDaemon, control.StopDaemon:
-		return fmt.Errorf("daemon: connection synchronisation is not built: %w", syscall.EOPNOTSUPP)
-	case control.AddService, control.EditService:
-		err = d.applyService(c)
-	case control.DeleteService:
-		d.engine.Update(func(tx *nat.Tx) { err = tx.DeleteService(serviceKey(&c.Service.ServiceID)) })
-	default:
-		err = d.applyServer(c)
-	}
-	if err != nil || c.Op == control.Zero || c.Op == control.AddService || c.Op == control.AddServer {
-		return err // the guard has what was added already
-	}
-	return d.own(nat.Endpoints{})
-}
-
-func (d *daemon) zero(s *control.Service) (err error) {
-	if s == nil {
-		d.engine.Update(func(tx *nat.Tx) { err = tx.Zero(nil) })
-		return err
-	}
-	key := serviceKey(&s.ServiceID)
-	d.engine.Update(func(tx *nat.Tx) { err = tx.Zero(&key) })
-	return err
-}
-
-func (d *daemon) applyService(c *control.Command) error {
-	if c.Service.PE != "" {
-		return fmt.Errorf("daemon: persistence engines are not built: %w", syscall.EOPNOTSUPP)
-	}
-	spec := serviceSpec(c.Service)
-	var soon nat.Endpoints
-	d.engine.Update(func(tx *nat.Tx) { soon = tx.Endpoints(spec) })
-	// The guard comes first, so that the host answers no packet that we do.
-	err := d.own(soon)
-	if err != nil {
-		return err
-	}
-	d.engine.Update(func(tx *nat.Tx) {
-		if c.Op == control.EditService {
-			err = tx.EditService(spec)
-		} else {
-			err = tx.AddService(spec)
-		}
-	})
-	if err == nil {
-		d.warnOfLimits(&spec, &soon)
-	}
-	return d.undoOwn(err)
-}
-
-// warnOfLimits says what a service that was added or edited will not do.
-func (d *daemon) warnOfLimits(spec *nat.ServiceSpec, owns *nat.Endpoints) {
-	name := zap.Stringer("service", spec.Key)
-	if spec.Key.Mark != 0 && len(owns.Services)+len(owns.Wide) == 0 {
-		d.log.Warn("no rule gives packets this mark: the service gets none", name)
-	}
-	if d.guard != nil && len(owns.Wide) > 0 {
-		d.log.Warn("packets of this service that the guard cannot tell reach the host too, which may answer them", name)
-	}
-}
-
-func (d *daemon) applyServer(c *control.Command) error {
-	var err error
-	key := serviceKey(&c.Service.ServiceID)
-	server := nat.ServerKey{Addr: c.Server.Address.As16(), Port: c.Server.Port}
-	if c.Op == control.DeleteServer {
-		d.engine.Update(func(tx *nat.Tx) { err = tx.DeleteServer(key, server) })
-		return err
-	}
-	spec := nat.ServerSpec{
-		Key: server, Method: methods[c.Server.Method], Weight: c.Server.Weight,
-		Upper: c.Server.UThreshold, Lower: c.Server.LThreshold,
-	}
-	if c.Op == control.EditServer {
-		d.engine.Update(func(tx *nat.Tx) { err = tx.EditServer(key, spec) })
-		return err
-	}
-	if spec.Method == conntrack.Masq {
-		var soon nat.Endpoints
-		d.engine.Update(func(tx *nat.Tx) {
-			var s nat.ServiceInfo
-			if s, err = tx.Service(key); err == nil {
-				soon = tx.Endpoints(s.ServiceSpec, server)
-			}
-		})
-		if err != nil {
-			return err
-		}
-		if err := d.own(soon); err != nil {
-			return err
-		}
-	}
-	d.engine.Update(func(tx *nat.Tx) { err = tx.AddServer(key, spec) })
-	return d.undoOwn(err)
-}
-
-// undoOwn gives back to the host what a refused command would have owned.
-func (d *daemon) undoOwn(err error) error {
-	if err != nil {
-		d.warnings.tell(d.log, "guard", d.own(nat.Endpoints{}))
-	}
-	return err
-}
 
 var methods = map[control.Method]conntrack.Method{
 	control.Masq: conntrack.Masq, control.Local: conntrack.Local,
@@ -238,7 +115,7 @@ func entry(s *nat.ServiceInfo) control.ServiceEntry {
 			MHTableSize: uint32(s.Tuning.MHTableSize),
 			LRTHalfLife: uint32(s.Tuning.LRTHalfLife.Milliseconds()),
 		},
-		Stats:   stats(&s.Counters),
+		Stats:   stats(&s.Counters, &s.Rates),
 		Servers: make([]control.ServerEntry, len(s.Servers)),
 	}
 	for i := range s.Servers {
@@ -249,15 +126,16 @@ func entry(s *nat.ServiceInfo) control.ServiceEntry {
 				Address: ap.Addr(), Port: ap.Port(), Method: methodName(v.Method), Weight: v.Weight,
 				UThreshold: v.Upper, LThreshold: v.Lower,
 			},
-			Active: uint32(v.Active), Inactive: uint32(v.Inactive), Persistent: uint32(v.Persistent), Stats: stats(&v.Counters),
+			Active: uint32(v.Active), Inactive: uint32(v.Inactive), Persistent: uint32(v.Persistent), Stats: stats(&v.Counters, &v.Rates),
 		}
 	}
 	return e
 }
 
-func stats(c *nat.Counters) control.Stats {
+func stats(c *nat.Counters, r *nat.Rates) control.Stats {
 	return control.Stats{
 		Conns: c.Conns, InPkts: c.InPkts, OutPkts: c.OutPkts, InBytes: c.InBytes, OutBytes: c.OutBytes,
+		CPS: r.CPS, InPPS: r.InPPS, OutPPS: r.OutPPS, InBPS: r.InBPS, OutBPS: r.OutBPS,
 	}
 }
 

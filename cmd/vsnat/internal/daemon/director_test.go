@@ -29,10 +29,18 @@ func addServer(id control.ServiceID, s control.RealServer) *control.Command {
 	return &control.Command{Op: control.AddServer, Service: &control.Service{ServiceID: id}, Server: &s}
 }
 
+// do carries out one command.
+func (d *daemon) do(c *control.Command) error {
+	for _, r := range d.Apply([]control.Command{*c}, control.Stop) {
+		return r.Err
+	}
+	return nil
+}
+
 func (d *daemon) apply(t *testing.T, commands ...*control.Command) {
 	t.Helper()
 	for _, c := range commands {
-		if err := d.Apply(c); err != nil {
+		if err := d.do(c); err != nil {
 			t.Fatalf("%s: %v", c.Op, err)
 		}
 	}
@@ -139,7 +147,7 @@ func TestRefusedCommands(t *testing.T) {
 			g := d.guard.(*fakeGuard)
 			d.followRoutes()
 			before := g.state
-			if err := d.Apply(c.cmd); !errors.Is(err, c.want) {
+			if err := d.do(c.cmd); !errors.Is(err, c.want) {
 				t.Errorf("%v, want %v", err, c.want)
 			}
 			if !sameKeys(before.Services, g.state.Services) || !sameKeys(before.Servers, g.state.Servers) {
@@ -184,7 +192,7 @@ func TestGuardComesFirst(t *testing.T) {
 	g.fail = func(string) error { return syscall.ENOSPC }
 	other := addedID
 	other.Port = 82
-	if err := d.Apply(addService(other)); !errors.Is(err, syscall.ENOSPC) {
+	if err := d.do(addService(other)); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("%v", err)
 	}
 	if _, err := d.Service(other); !errors.Is(err, syscall.ESRCH) {
@@ -200,14 +208,11 @@ func TestGuardKeepsWhatIsBeingAdded(t *testing.T) {
 	held, release := make(chan struct{}), make(chan struct{})
 	g.enter = func() {
 		g.enter = nil
-		go d.engine.Update(func(*nat.Tx) { // so that the command waits for the engine
-			close(held)
-			<-release
-		})
-		<-held
+		close(held)
+		<-release
 	}
 	applied, followed := make(chan error, 1), make(chan struct{})
-	go func() { applied <- d.Apply(addService(addedID)) }()
+	go func() { applied <- d.do(addService(addedID)) }()
 	<-held
 	r.mu.Lock()
 	r.more = append(r.more, server.Addr().As16())
@@ -233,6 +238,9 @@ func TestGuardKeepsWhatIsBeingAdded(t *testing.T) {
 // Neighbours of the servers that there are, and of no others, are kept.
 func TestNeighboursAreKept(t *testing.T) {
 	d, _, _ := newDaemon(t)
+	if err := d.own(); err != nil {
+		t.Fatal(err)
+	}
 	rs := control.RealServer{Address: netip.MustParseAddr("10.0.2.21"), Port: 80, Method: control.Masq, Weight: 1}
 	d.apply(t, addService(addedID), addServer(addedID, rs))
 	kept := func() []netip.Addr {

@@ -27,13 +27,22 @@ type fakeGuard struct {
 	sets     int
 	attached map[int]bool
 	fail     func(what string) error
-	enter    func() // called within Set, before it takes effect
+	enter    func() // called within Set and Add, before it takes effect
 	closed   bool
 }
 
 func (g *fakeGuard) Kind() string { return "fake" }
 
-func (g *fakeGuard) Set(s guard.State) error {
+func (g *fakeGuard) Set(s guard.State) error { return g.change(func() { g.state = s }) }
+
+func (g *fakeGuard) Add(s guard.State) error {
+	return g.change(func() {
+		g.state.Services = append(slices.Clone(g.state.Services), s.Services...)
+		g.state.Servers = append(slices.Clone(g.state.Servers), s.Servers...)
+	})
+}
+
+func (g *fakeGuard) change(do func()) error {
 	if g.enter != nil {
 		g.enter()
 	}
@@ -43,7 +52,7 @@ func (g *fakeGuard) Set(s guard.State) error {
 	if err := g.refuse("set"); err != nil {
 		return err
 	}
-	g.state = s
+	do()
 	return nil
 }
 

@@ -20,6 +20,7 @@ type Status struct {
 	Services    int          `json:"services"`
 	Connections Connections  `json:"connections"`
 	Total       nat.Counters `json:"total"`
+	Rates       nat.Rates    `json:"rates"`
 	NICs        []NIC        `json:"nics"`
 }
 
@@ -86,6 +87,7 @@ func (d *daemon) status() Status {
 		Services:    len(d.Services()),
 		Connections: Connections{Now: t.Len(), Max: t.Max(), Bytes: t.Bytes()},
 		Total:       d.engine.Total(),
+		Rates:       d.engine.Rates(),
 		NICs:        d.nics.list(),
 	}
 }

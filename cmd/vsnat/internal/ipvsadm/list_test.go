@@ -248,7 +248,9 @@ type stubborn struct {
 	err error
 }
 
-func (s stubborn) Apply(*control.Command) error { return s.err }
+func (s stubborn) Apply([]control.Command, control.Mode) []control.Refusal {
+	return []control.Refusal{{Err: s.err}}
+}
 
 // TestUnsupported checks that what the kernel would never refuse is refused
 // with the director's reason.

@@ -37,7 +37,30 @@ func (k *kernel) find(id control.ServiceID) *control.ServiceEntry {
 	return nil
 }
 
-func (k *kernel) Apply(c *control.Command) error {
+func (k *kernel) Apply(cmds []control.Command, mode control.Mode) (refused []control.Refusal) {
+	before := *k
+	before.services = slices.Clone(k.services)
+	for i := range before.services {
+		before.services[i].Servers = slices.Clone(k.services[i].Servers)
+	}
+	for i := range cmds {
+		if err := k.apply(&cmds[i]); err != nil {
+			refused = append(refused, control.Refusal{Index: i, Err: err})
+			if mode == control.Atomic {
+				*k = before
+			}
+			if mode != control.GoOn {
+				break
+			}
+		}
+	}
+	return refused
+}
+
+func (k *kernel) Settings() []control.Setting { return nil }
+func (k *kernel) Marks() []control.MarkRule   { return nil }
+
+func (k *kernel) apply(c *control.Command) error {
 	var svc *control.ServiceEntry
 	if c.Service != nil {
 		svc = k.find(c.Service.ServiceID)
