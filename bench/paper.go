@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"strconv"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"vsnat/bench/lab"
+	"vsnat/bench/peer"
 )
 
 // PaperRate is what each real server is held to: ten times the paper's one.
@@ -133,11 +133,11 @@ func Paper(ctx context.Context, cfg PaperConfig) (_ *PaperResult, err error) {
 	}
 
 	cfg.step("starting the director", 0, 0)
-	stop, err := startDirector(ctx, l, cfg.Program)
+	director, err := peer.Vsnat{Program: cfg.Program}.Start(ctx, peer.Director{Lab: l, Host: directorHost}, nil)
 	if err != nil {
 		return nil, err
 	}
-	defer stop()
+	defer func() { err = errors.Join(err, director.Stop()) }()
 	if err := cfg.setUp(ctx, l, topology, res); err != nil {
 		return nil, err
 	}
@@ -155,14 +155,14 @@ func Paper(ctx context.Context, cfg PaperConfig) (_ *PaperResult, err error) {
 	for i, name := range servers {
 		res.Shares = append(res.Shares, Share{topology.Addr(name).String(), after[i] - before[i]})
 	}
-	if err := ask(ctx, l.Socket(), "latency", &res.Latency); err != nil {
+	if err := peer.Ask(ctx, l.Socket(), "latency", &res.Latency); err != nil {
 		return nil, err
 	}
 	var drops struct {
 		NICs    []DirectorDrops   `json:"nics"`
 		Reasons map[string]string `json:"reasons"`
 	}
-	if err := ask(ctx, l.Socket(), "drops", &drops); err != nil {
+	if err := peer.Ask(ctx, l.Socket(), "drops", &drops); err != nil {
 		return nil, err
 	}
 	res.Drops, res.Reasons = drops.NICs, drops.Reasons
@@ -191,76 +191,6 @@ func (cfg *PaperConfig) setUp(ctx context.Context, l *lab.Lab, t lab.Topology, r
 		}
 	}
 	return nil
-}
-
-// startDirector runs vsnat in the director host. stop ends it in good order.
-func startDirector(ctx context.Context, l *lab.Lab, program string) (stop func(), err error) {
-	logPath := l.Dir + "/director.log"
-	logFile, err := os.Create(logPath)
-	if err != nil {
-		return nil, fmt.Errorf("bench: %w", err)
-	}
-	defer logFile.Close()
-	cmd := l.Host(directorHost).Command(context.WithoutCancel(ctx), program, "run")
-	cmd.Env = append(os.Environ(), l.Env(directorHost)...)
-	cmd.Stdout, cmd.Stderr = logFile, logFile
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a ^C is ours to handle
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("bench: start the director: %w", err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	stop = func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM) // fails only if it has ended
-		select {
-		case <-ended:
-		case <-time.After(3 * time.Second):
-			_ = cmd.Process.Kill()
-		}
-	}
-	for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		var status json.RawMessage
-		err := ask(ctx, l.Socket(), "status", &status)
-		if err == nil {
-			return stop, nil
-		}
-		select {
-		case err := <-ended:
-			text, _ := os.ReadFile(logPath)
-			return nil, fmt.Errorf("bench: the director ended: %w\n%s", err, text)
-		case <-ctx.Done():
-			stop()
-			return nil, ctx.Err()
-		default:
-		}
-		if time.Now().After(deadline) {
-			stop()
-			return nil, fmt.Errorf("bench: the director does not answer: %w", err)
-		}
-	}
-}
-
-// ask fetches one of the director's reports.
-func ask(ctx context.Context, socket, report string, v any) error {
-	t := &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", socket)
-		},
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://vsnat/v1/"+report, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := (&http.Client{Transport: t}).Do(req)
-	if err != nil {
-		return fmt.Errorf("bench: director's %s: %w", report, err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("bench: director's %s: %s", report, resp.Status)
-	}
-	return json.NewDecoder(resp.Body).Decode(v)
 }
 
 func served(ctx context.Context, l *lab.Lab, servers []string) ([]uint64, error) {

@@ -24,9 +24,9 @@ import (
 func Command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
-		Short: "Measure: the paper's experiment",
+		Short: "Measure: the paper's experiment, and vsnat beside the kernel",
 	}
-	cmd.AddCommand(paperCommand(), loadCommand())
+	cmd.AddCommand(paperCommand(), pathCommand(), loadCommand(), partCommand())
 	return cmd
 }
 

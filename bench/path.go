@@ -1,0 +1,378 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"vsnat/bench/lab"
+	"vsnat/bench/peer"
+)
+
+// PathConfig says what [Path] measures.
+type PathConfig struct {
+	Program string        // vsnat itself
+	Rounds  int           // times that every peer does every load
+	Warm    time.Duration // of every load, before it counts
+	Window  time.Duration // that counts
+	Loads   []string      // names, see [PathLoads]
+	Args    []string      // more arguments for `vsnat run`
+	Check   bool          // compare the generators with iperf3, ab and wrk
+	// Step, if not nil, is told what is being done and how far it is.
+	Step func(what string, done, of int)
+}
+
+// PathLoad is one kind of load.
+type PathLoad struct {
+	Name  string `json:"name"`
+	Title string `json:"title"`
+	Unit  string `json:"unit"`
+	scale float64
+	kind  string
+	port  uint16
+	conns int
+	flows int
+	// near has the endpoints on one CPU, and the director on the others.
+	near bool
+}
+
+// PathLoads returns all loads.
+func PathLoads() []PathLoad {
+	return []PathLoad{
+		{
+			Name: "udp-1k", Title: "UDP packets of 64 bytes, 1,024 flows, as many as one thread sends", Unit: "1000 packets/s",
+			scale: 1e3, kind: PartUDP, port: portUDP, flows: 1024, near: true,
+		},
+		{
+			Name: "udp-1m", Title: "UDP packets of 64 bytes, 1,048,576 flows", Unit: "1000 packets/s",
+			scale: 1e3, kind: PartUDP, port: portUDP, flows: 1 << 20, near: true,
+		},
+		{
+			Name: "tcp-1", Title: "Bulk TCP, 1 connection", Unit: "Gbit/s",
+			scale: 1e9, kind: PartBulk, port: portSink, conns: 1,
+		},
+		{
+			Name: "tcp-16", Title: "Bulk TCP, 16 connections", Unit: "Gbit/s",
+			scale: 1e9, kind: PartBulk, port: portSink, conns: 16,
+		},
+		{
+			Name: "rr", Title: "Request and response of 64 bytes, 1 TCP connection", Unit: "µs, median round trip",
+			scale: 1e3, kind: PartRR, port: portEcho, conns: 1, near: true,
+		},
+		{
+			Name: "http", Title: "New HTTP connections, a page of 4100 bytes each, 16 clients", Unit: "connections/s",
+			scale: 1, kind: PartHTTP, port: portPage, conns: 16,
+		},
+	}
+}
+
+// Names of those who take part besides the peers of [vsnat/bench/peer].
+const (
+	cableName    = "cable"                // no director at all
+	besideName   = "vsnat, one CPU"       // held to the CPU of the endpoints
+	ceiling      = "forwarding"           // what bulk and round trips are compared with
+	kernelNAT    = "nftables"             // what small packets are compared with
+	ours         = "vsnat"                // on the other CPUs where the endpoints have one
+	frameBytes   = MinFrame               // of UDP loads
+	turnOverhead = 200 * time.Millisecond // of a turn's start and end, about
+	turnSpare    = 3 * partPatience       // what a turn may take beyond its plan
+	flowSpare    = 12 * time.Second       // for all flows of a load to be sent once or twice
+	sourceStep   = 1 << 14                // client addresses of one turn
+	sourceRoom   = 1<<22/sourceStep - 1   // turns until they come again
+)
+
+// Turn is one load on one peer, once: raw figures.
+type Turn struct {
+	Round int    `json:"round"`
+	Peer  string `json:"peer"`
+	Load  string `json:"load"`
+	// Rate is the figure in the load's unit, of what arrived: packets, bits,
+	// connections a second; for request and response the median round trip.
+	Rate    float64 `json:"rate"`
+	Seconds float64 `json:"seconds"`
+	Loss    float64 `json:"loss"` // share of the UDP packets sent that did not arrive
+	// Units is what there was a second of what Cost is for: packets that
+	// arrived, requests, connections, or kilobytes (1000 bytes) of bulk.
+	Units   float64    `json:"units_per_second"`
+	Cost    Cost       `json:"cost_ns"` // of one of Units, in nanoseconds
+	Result  PartResult `json:"result"`
+	Begin   Sample     `json:"begin"`
+	End     Sample     `json:"end"`
+	Arrived [2]Sample  `json:"arrived,omitzero"` // at the sink: at the beginning and the end
+	Ticks   Ticks      `json:"cpu_seconds"`
+	Others  float64    `json:"other_processes_cpu_seconds"`
+	Error   string     `json:"error,omitempty"`
+}
+
+// Cost is CPU time by who it was charged to. The kernel charges what it does
+// in softirqs to whoever it interrupts: for a frame on a veth pair, to its
+// sender. So only the sum compares, and only with that of the cable.
+type Cost struct {
+	Client   float64 `json:"client"`
+	Server   float64 `json:"server"`
+	Director float64 `json:"director"` // vsnat's process
+	SoftIRQ  float64 `json:"ksoftirqd"`
+}
+
+// Sum returns all of it.
+func (c Cost) Sum() float64 { return c.Client + c.Server + c.Director + c.SoftIRQ }
+
+// PathResult is everything that [Path] measured.
+type PathResult struct {
+	Machine Machine    `json:"machine"`
+	Rounds  int        `json:"rounds"`
+	Window  float64    `json:"window_s"`
+	Warm    float64    `json:"warm_s"`
+	CPUs    []int      `json:"cpus"` // that the endpoints and the director were held to
+	Args    []string   `json:"director_args,omitempty"`
+	Rules   string     `json:"rules"` // what vsnat and IPVS were set up with
+	Loads   []PathLoad `json:"loads"`
+	Peers   []string   `json:"peers"`
+	Missing []string   `json:"missing,omitempty"`
+	Notes   []string   `json:"notes,omitempty"`
+	Turns   []Turn     `json:"turns"`
+	Drops   [][]any    `json:"drops,omitempty"` // vsnat's own ledger, one a round
+	Checks  []Check    `json:"checks,omitempty"`
+	Targets []Target   `json:"targets"`
+}
+
+// path is a measurement under way.
+type path struct {
+	cfg    *PathConfig
+	lab    *lab.Lab
+	sink   *sink
+	server *process
+	res    *PathResult
+	loads  []PathLoad
+	kernel []int // ksoftirqd
+	turn   int
+	turns  int
+}
+
+// Path measures vsnat beside its peers, in namespaces it makes: the kernel's
+// forwarding, nftables, and the kernel's IPVS where there is one. Peers take
+// turns, in another order each round, so that whatever disturbs the machine
+// disturbs all of them.
+func Path(ctx context.Context, cfg PathConfig) (_ *PathResult, err error) {
+	p := &path{cfg: &cfg, kernel: softirqThreads()}
+	for _, l := range PathLoads() {
+		if len(cfg.Loads) == 0 || slices.Contains(cfg.Loads, l.Name) {
+			p.loads = append(p.loads, l)
+		}
+	}
+	p.res = &PathResult{
+		Machine: machine(), Rounds: cfg.Rounds, Window: cfg.Window.Seconds(), Warm: cfg.Warm.Seconds(),
+		Args: cfg.Args, Rules: peer.Rules(services()), Loads: p.loads,
+	}
+	if p.res.CPUs, err = allowedCPUs(); err != nil {
+		return nil, err
+	}
+	cfg.step("raising the cluster", 0, 0)
+	if p.lab, err = lab.Start(ctx, lab.Options{Topology: pathTopology()}); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.lab.Close()) }()
+	if err := ownClients(p.lab.Host(clientHost)); err != nil {
+		return nil, err
+	}
+	if p.sink, err = newSink(p.lab.Host(serverHost)); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.sink.close()) }()
+	if p.server, err = startPart(ctx, cfg.Program, p.lab.Host(serverHost), &PartSpec{Kind: PartServe}); err != nil {
+		return nil, err
+	}
+	defer p.server.kill()
+	undo, note := p.makeRoom()
+	defer func() { err = errors.Join(err, undo()) }()
+	p.note(note)
+
+	all, err := p.contestants(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.offloads(); err != nil {
+		return nil, err
+	}
+	if err := p.rounds(ctx, all); err != nil {
+		return nil, err
+	}
+	if cfg.Check {
+		if err := p.check(ctx); err != nil {
+			return nil, err
+		}
+	}
+	p.res.targets()
+	return p.res, nil
+}
+
+func (cfg *PathConfig) step(what string, done, of int) {
+	if cfg.Step != nil {
+		cfg.Step(what, done, of)
+	}
+}
+
+func (p *path) note(s string) {
+	if s != "" {
+		p.res.Notes = append(p.res.Notes, s)
+	}
+}
+
+// makeRoom lets the kernel's connection tracking hold the flows of all loads.
+func (p *path) makeRoom() (undo func() error, note string) {
+	most := 0
+	for _, l := range p.loads {
+		most = max(most, l.flows)
+	}
+	return raiseConntrack(2 * most)
+}
+
+func (p *path) director() peer.Director { return peer.Director{Lab: p.lab, Host: directorHost} }
+
+// contestants returns who can take part here.
+func (p *path) contestants(ctx context.Context) (all []peer.Peer, err error) {
+	for _, c := range []peer.Peer{
+		cable{}, peer.Forward{}, peer.NFTables{}, peer.IPVS{}, peer.Vsnat{Program: p.cfg.Program, Args: p.cfg.Args},
+	} {
+		if why := c.Missing(ctx, p.director()); why != "" {
+			p.res.Missing = append(p.res.Missing, c.Name()+" takes no part: "+why)
+			continue
+		}
+		all = append(all, c)
+		p.res.Peers = append(p.res.Peers, c.Name())
+		if c.Name() == ours {
+			p.res.Peers = append(p.res.Peers, besideName)
+		}
+	}
+	return all, ctx.Err()
+}
+
+// cable is no director: the client's own link to the server.
+type cable struct{ peer.Forward }
+
+func (cable) Name() string { return cableName }
+
+// offloads records those of the NICs that are used.
+func (p *path) offloads() error {
+	p.res.Machine.Offloads = map[string]string{}
+	for host, nics := range map[string][]string{
+		clientHost: {clientNIC}, directorHost: {directorNIC, "director-1"}, serverHost: {serverNIC},
+	} {
+		for _, nic := range nics {
+			err := p.lab.Host(host).Do(func() (err error) {
+				p.res.Machine.Offloads[nic], err = offloads(nic)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// rounds has everybody do everything, again and again.
+func (p *path) rounds(ctx context.Context, all []peer.Peer) error {
+	var plan time.Duration
+	for _, l := range p.loads {
+		turns := p.cfg.Rounds * len(all)
+		if l.kind == PartRR {
+			turns += p.cfg.Rounds
+		}
+		p.turns += turns
+		plan += time.Duration(turns) * (p.cfg.Warm + p.cfg.Window + turnOverhead)
+		if l.flows > 1<<16 {
+			plan += time.Duration(turns) * flowSpare
+		}
+	}
+	// Should turn after turn fail slowly, it ends all the same.
+	ctx, cancel := context.WithTimeoutCause(ctx, 3*plan+time.Minute, fmt.Errorf("bench: not done after three times the %v it was to take", plan.Round(time.Second)))
+	defer cancel()
+	for round := range p.cfg.Rounds {
+		g, err := gaps(p.res.CPUs)
+		if err != nil {
+			return err
+		}
+		p.res.Machine.Gaps = append(p.res.Machine.Gaps, g...)
+		for i := range all {
+			if err := p.session(ctx, round, all[(i+round)%len(all)]); err != nil {
+				if why := context.Cause(ctx); why != nil {
+					return why
+				}
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// session has one peer do all loads.
+func (p *path) session(ctx context.Context, round int, c peer.Peer) (err error) {
+	r, err := c.Start(ctx, p.director(), services())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.Stop()) }()
+	for _, l := range p.loads {
+		if err := p.take(ctx, round, c.Name(), r.PID, l, others(p.res.CPUs, l.near)); err != nil {
+			return err
+		}
+		if c.Name() == ours && l.kind == PartRR {
+			if err := p.take(ctx, round, besideName, r.PID, l, p.res.CPUs[:1]); err != nil {
+				return err
+			}
+		}
+	}
+	if c.Name() != ours {
+		return nil
+	}
+	var drops struct {
+		NICs []any `json:"nics"`
+	}
+	err = peer.Ask(ctx, p.lab.Socket(), "drops", &drops)
+	p.res.Drops = append(p.res.Drops, drops.NICs)
+	return err
+}
+
+// others returns the CPUs for the director: all, or those that near endpoints
+// leave.
+func others(cpus []int, near bool) []int {
+	if near && len(cpus) > 1 {
+		return cpus[1:]
+	}
+	return cpus
+}
+
+// ends returns the CPUs for client and server: all, or one.
+func ends(cpus []int, near bool) []int {
+	if near {
+		return cpus[:1]
+	}
+	return cpus
+}
+
+// take is one turn. That a load fails is noted with the turn and ends nothing.
+func (p *path) take(ctx context.Context, round int, name string, pid int, l PathLoad, cpus []int) error {
+	p.cfg.step(fmt.Sprintf("round %d of %d: %s", round+1, p.cfg.Rounds, name), p.turn, p.turns)
+	if pid != 0 {
+		if err := pin(pid, cpus); err != nil {
+			return err
+		}
+	}
+	t := Turn{Round: round, Peer: name, Load: l.Name}
+	err := p.measure(ctx, &t, pid, l)
+	p.turn++
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		t.Error = err.Error()
+	}
+	p.res.Turns = append(p.res.Turns, t)
+	m := &p.res.Machine
+	m.Ticks = m.Ticks.plus(t.Ticks)
+	m.Others += t.Others
+	return nil
+}

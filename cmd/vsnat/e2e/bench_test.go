@@ -1,0 +1,102 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"vsnat/bench"
+	"vsnat/bench/lab"
+)
+
+// benchPatience bounds a run of seconds.
+const benchPatience = 2 * time.Minute
+
+// TestBenchPath has all peers do all quick loads once. Of the figures it asks
+// only that they are there.
+func TestBenchPath(t *testing.T) {
+	if why := lab.Missing(); why != "" {
+		t.Skip(why)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), benchPatience)
+	defer cancel()
+	file := filepath.Join(t.TempDir(), "path.json")
+	cmd := exec.CommandContext(ctx, bin("vsnat"), "bench", "path", "--quick", "--rounds", "1", "--out", file)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if !strings.Contains(string(out), "\nTARGET ") {
+		t.Errorf("no targets in\n%s", out)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r bench.PathResult
+	if err := json.Unmarshal(text, &r); err != nil {
+		t.Fatal(err)
+	}
+	if want := len(r.Loads)*(len(r.Peers)-1) + 1; len(r.Turns) != want || len(r.Loads) != 5 {
+		t.Errorf("%d turns of %d loads, want %d of 5", len(r.Turns), len(r.Loads), want)
+	}
+	for _, turn := range r.Turns {
+		if turn.Error != "" || turn.Rate <= 0 || turn.Cost.Sum() <= 0 {
+			t.Errorf("%s by %s: rate %v, cost %v, %s %v", turn.Load, turn.Peer, turn.Rate, turn.Cost, turn.Error, turn.Result.Errors)
+		}
+	}
+}
+
+// TestBenchPathInterrupted ends a run in its middle: nothing of it stays.
+func TestBenchPathInterrupted(t *testing.T) {
+	if why := lab.Missing(); why != "" {
+		t.Skip(why)
+	}
+	dir := t.TempDir()
+	cmd := exec.Command(bin("vsnat"), "bench", "path", "--rounds", "1000", "--loads", "udp-1k", "--window", "100ms")
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir)
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	kill := time.AfterFunc(benchPatience, func() { cmd.Process.Kill() })
+	defer kill.Stop()
+	var said strings.Builder
+	for buf := make([]byte, 4096); !strings.Contains(said.String(), ": vsnat"); {
+		n, err := stderr.Read(buf)
+		said.Write(buf[:n])
+		if err != nil {
+			t.Fatalf("%v: %s", err, said.String())
+		}
+	}
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 1 {
+		t.Errorf("%v after an interrupt", err)
+	}
+	left, err := filepath.Glob(dir + "/*")
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	// Every process of the run has that variable, and the run has waited for
+	// the end of all of them.
+	environs, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range environs {
+		if b, err := os.ReadFile(name); err == nil && strings.Contains(string(b), "TMPDIR="+dir) {
+			t.Errorf("%s still runs", name)
+		}
+	}
+}
