@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -40,7 +39,6 @@ func dialFrom(source netip.Addr, target netip.AddrPort) (*net.TCPConn, error) {
 // bulk is a number of connections on which the client sends without end.
 type bulk struct {
 	conns []*net.TCPConn
-	mu    sync.Mutex // for sampling
 }
 
 // bulkChunk is how much is written at once, in bytes.
