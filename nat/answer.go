@@ -45,7 +45,7 @@ func (a *answers) next() (*nic.Frame, []byte) {
 // socket for it: a reset, or port unreachable.
 func (w *Worker) hostAnswer(j *job) Verdict {
 	p := w.pkt
-	if !w.e.opt.Guarded || !has(w.snap.owned, Endpoint{Proto: p.Proto, Addr: p.Dst, Port: p.DstPort}) {
+	if !w.e.opt.Guarded || !w.snap.owns(p, w.index) {
 		return passed
 	}
 	if j.ip.Fragment() {

@@ -224,7 +224,9 @@ func TestMarksAndTheHost(t *testing.T) {
 	}{
 		{"guarded", true, MarkRule{to("198.51.100.0/24"), 7}, stray, "", replied},
 		{"not guarded", false, MarkRule{to("198.51.100.0/24"), 7}, stray, "", passed},
-		{"too wide for the guard", true, MarkRule{to("198.51.0.0/16"), 7}, stray, "", passed},
+		{"too wide to list", true, MarkRule{to("198.51.0.0/16"), 7}, stray, "", replied},
+		{"at another NIC", true, MarkRule{Selector{NIC: serverNIC}, 7}, stray, "", passed},
+		{"from another source", true, MarkRule{Selector{Src: netip.MustParsePrefix("10.0.0.0/8")}, 7}, stray, "", passed},
 		{"without a service", true, MarkRule{to("198.51.100.0/24"), 8}, stray, "", passed},
 		{"from a server, without a service", true, MarkRule{to("198.51.100.0/24"), 8}, fromServer(), "-a -t 192.0.2.1:80 -r 10.0.0.12:8080 -m", drop(NoConnection)},
 	} {

@@ -5,6 +5,8 @@ import (
 	"math/bits"
 	"net/netip"
 	"slices"
+
+	"vsnat/nat/wire"
 )
 
 // Endpoints are what the guard must keep from the host's own stack. Port 0
@@ -126,6 +128,24 @@ func (w *wides) list() []Wide {
 		}
 	}
 	return slices.Clip(all[:end])
+}
+
+// owns reports whether the guard keeps the packet, which the NIC received, from
+// the host for its destination.
+func (s *snapshot) owns(p *wire.Packet, nic int) bool {
+	if has(s.owned, Endpoint{Proto: p.Proto, Addr: p.Dst, Port: p.DstPort}) {
+		return true
+	}
+	if len(s.wide) == 0 {
+		return false
+	}
+	src, dst := netip.AddrFrom16(p.Src).Unmap(), netip.AddrFrom16(p.Dst).Unmap()
+	for i := range s.wide {
+		if s.wide[i].matches(p, src, dst, nic) {
+			return !s.wide[i].Host
+		}
+	}
+	return false
 }
 
 // sources returns where replies of a server of the service come from: from its

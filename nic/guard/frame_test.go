@@ -24,15 +24,35 @@ var (
 	anyServer  = netip.MustParseAddr("2001:db8:3::11")
 )
 
+// Addresses that wide selectors tell: all of both, the latter's first half with
+// exceptions.
+var (
+	wide4, wide6   = netip.MustParseAddr("198.18.7.7"), netip.MustParseAddr("2001:db8:5::7")
+	mixed4, mixed6 = netip.MustParseAddr("203.0.113.77"), netip.MustParseAddr("2001:db8:6::7")
+)
+
 // frameState is labState and more.
-func frameState() State {
+func frameState(l *lab) State {
+	const tcp, udp, sctp = unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_SCTP
 	s := labState()
 	s.Services = append(
 		s.Services,
-		Key{Addr: vip4.As16(), Port: servicePort, Proto: unix.IPPROTO_SCTP},
+		Key{Addr: vip4.As16(), Port: servicePort, Proto: sctp},
 		tcpKey(anyService, 0),
 	)
 	s.Servers = append(s.Servers, udpKey(anyServer, 0))
+	p := netip.MustParsePrefix
+	s.Wide = []Wide{
+		{Dst: p("203.0.113.64/27"), Proto: tcp, FirstPort: 22, LastPort: 22, Host: true},
+		{Dst: p("203.0.113.64/26"), Proto: tcp},
+		{Src: p("192.0.2.0/31"), Dst: p("203.0.113.64/26"), Proto: udp, FirstPort: servicePort, LastPort: 443, Ifindex: l.d0},
+		{Dst: p("203.0.113.64/26"), Proto: sctp, Ifindex: l.d1},
+		{Dst: p("198.18.0.0/15")},
+		{Dst: p("2001:db8:6::6/127"), FirstPort: 4, LastPort: 79, Host: true},
+		{Src: p("2001:db8:1::/64"), Dst: p("2001:db8:6::/48"), LastPort: servicePort},
+		{Dst: p("2001:db8:5::/48")},
+		{Proto: sctp, FirstPort: 7777, LastPort: 7778},
+	}
 	return s
 }
 
@@ -48,7 +68,7 @@ type wire struct {
 func newWire(t *testing.T, l *lab, kind string) *wire {
 	t.Helper()
 	g := l.guard(t, kind)
-	if err := errors.Join(g.Set(frameState()), g.Detach(l.d1)); err != nil {
+	if err := errors.Join(g.Set(frameState(l)), g.Detach(l.d1)); err != nil {
 		t.Fatal(err)
 	}
 	// The client must not answer what the director sends: that would count, too.
@@ -297,6 +317,28 @@ func TestFrames(t *testing.T) {
 		{"from any port of a server to the host", packet{src: anyServer, dst: back6, proto: udp, sport: 5, dport: 9}, none, nil},
 		{"from a server to a service", change(toService, func(p *packet) { p.src, p.sport = server4, serverPort }), dropService, nil},
 
+		{"told by a prefix", change(toService, func(p *packet) { p.dst, p.dport = wide4, 7 }), dropService, nil},
+		{"told by a prefix, IPv6", change(toService6, func(p *packet) { p.dst, p.dport = wide6, 7 }), dropService, nil},
+		{"beside a prefix", change(toService, func(p *packet) { p.dst = netip.MustParseAddr("198.20.0.1") }), none, nil},
+		{"of another protocol", change(toService, func(p *packet) { p.dst, p.proto = wide4, unix.IPPROTO_DCCP }), none, nil},
+		{"excepted", change(toService, func(p *packet) { p.dst, p.dport = mixed4, 22 }), none, nil},
+		{"not excepted", change(toService, func(p *packet) { p.dst, p.dport = mixed4, 21 }), dropService, nil},
+		{"told by source and ports", change(toService, func(p *packet) { p.dst, p.dport, p.proto = mixed4, 443, udp }), dropService, nil},
+		{"of another source", change(toService, func(p *packet) { p.src, p.dst, p.dport, p.proto = far4, mixed4, 443, udp }), none, nil},
+		{"above the ports", change(toService, func(p *packet) { p.dst, p.dport, p.proto = mixed4, 444, udp }), none, nil},
+		{"below the ports", change(toService, func(p *packet) { p.dst, p.dport, p.proto = mixed4, servicePort-1, udp }), none, nil},
+		{"of another interface", change(toService, func(p *packet) { p.dst, p.proto = mixed4, sctp }), none, nil},
+		{"excepted, IPv6", change(toService6, func(p *packet) { p.dst, p.dport = mixed6, 79 }), none, nil},
+		{"told by source and ports, IPv6", change(toService6, func(p *packet) { p.dst, p.dport = mixed6, 3 }), dropService, nil},
+		{"told by ports alone", change(toService, func(p *packet) { p.dst, p.proto, p.dport = front4, sctp, 7777 }), dropService, nil},
+		{"told by ports alone, IPv6", change(toService6, func(p *packet) { p.dst, p.proto, p.dport = front6, sctp, 7778 }), dropService, nil},
+		{"about a reply told by a prefix", about(far4, wide4, 3, packet{src: wide4, dst: client4, proto: tcp, sport: 9, dport: 1024}), dropError, nil},
+		{"about an excepted reply", about(far4, mixed4, 3, packet{src: mixed4, dst: client4, proto: tcp, sport: 22, dport: 1024}), none, nil},
+		{"about a reply told by a prefix, to another address", about(far4, vip4, 3, packet{src: wide4, dst: client4, proto: tcp, sport: 9, dport: 1024}), none, nil},
+		{"about a reply told by source and ports, IPv6", about(far6, mixed6, 1, packet{src: mixed6, dst: client6, proto: udp, sport: 80, dport: 9}), dropError, nil},
+		{"about a reply to another source, IPv6", about(far6, mixed6, 1, packet{src: mixed6, dst: far6, proto: udp, sport: 80, dport: 9}), dropError, nil},
+		{"about a reply to a far source, IPv6", about(far6, mixed6, 1, packet{src: mixed6, dst: server6, proto: udp, sport: 80, dport: 9}), none, nil},
+
 		{"unreachable, about a reply", about(client4, vip4, 3, fromService), dropError, nil},
 		{"source quench", about(client4, vip4, 4, fromService), dropError, nil},
 		{"time exceeded", about(client4, vip4, 11, fromService), dropError, nil},
@@ -364,7 +406,7 @@ func TestFrames(t *testing.T) {
 			frame := r.p.frame(l)
 			if r.alter != nil {
 				frame = r.alter(frame, l)
-			} else if m := model(frameState(), kind, frame); m != r.want {
+			} else if m := model(frameState(l), kind, l.d0, frame); m != r.want {
 				t.Errorf("%s: the model says %d, want %d", r.name, m, r.want)
 			}
 			if err := w.check(frame, len(frame), r.want); err != nil {
@@ -378,7 +420,7 @@ func TestFrames(t *testing.T) {
 				p.inner = new(change(*p.inner, func(p *packet) { p.payload = 6000 }))
 			}
 			frame := p.frame(l)
-			if err := w.check(frame, 14, model(frameState(), kind, frame)); err != nil {
+			if err := w.check(frame, 14, model(frameState(l), kind, l.d0, frame)); err != nil {
 				t.Errorf("in pages: %v", err)
 			}
 		}
@@ -412,7 +454,7 @@ func TestRandomFrames(t *testing.T) {
 				frame = frame[:14+rnd.IntN(len(frame)-14)]
 				fixLength(frame)
 			}
-			want := model(frameState(), kind, frame)
+			want := model(frameState(l), kind, l.d0, frame)
 			drops[want+1]++
 			if err := w.check(frame, len(frame), want); err != nil {
 				t.Fatalf("%v\n%+v\n% x", err, p, frame)
@@ -429,13 +471,13 @@ func TestRandomFrames(t *testing.T) {
 
 func randomPacket(rnd *rand.Rand, v6, outer bool) packet {
 	pick := func(list []netip.Addr) netip.Addr { return list[rnd.IntN(len(list))] }
-	addrs := []netip.Addr{client4, front4, vip4, server4, anyService}
+	addrs := []netip.Addr{client4, front4, vip4, server4, anyService, wide4, mixed4}
 	icmp, icmpTypes := uint8(unix.IPPROTO_ICMP), []uint8{3, 4, 11, 12, 8, 5}
 	if v6 {
-		addrs = []netip.Addr{client6, front6, vip6, server6, anyServer}
+		addrs = []netip.Addr{client6, front6, vip6, server6, anyServer, wide6, mixed6}
 		icmp, icmpTypes = unix.IPPROTO_ICMPV6, []uint8{1, 2, 3, 4, 128, 0}
 	}
-	ports := []uint16{servicePort, serverPort, deadPort, 5}
+	ports := []uint16{servicePort, serverPort, deadPort, 5, 22, 7777}
 	protos := []uint8{unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_SCTP, unix.IPPROTO_TCP, unix.IPPROTO_UDP, 47, icmp, icmp, icmp}
 	p := packet{
 		src: pick(addrs), dst: pick(addrs), proto: protos[rnd.IntN(len(protos))],
@@ -454,6 +496,9 @@ func randomPacket(rnd *rand.Rand, v6, outer bool) packet {
 		switch rnd.IntN(4) {
 		case 0:
 			inner.src, inner.sport, p.dst = addrs[2], servicePort, addrs[2]
+		case 2:
+			inner.src = addrs[5+rnd.IntN(2)]
+			p.dst = inner.src
 		case 1:
 			inner.dst, inner.dport = addrs[3], serverPort
 		}

@@ -32,7 +32,8 @@
 // (PACKET_HOST) and it has no VLAN tag, neither in the frame nor beside it. Of
 // the IPv4 and IPv6 packets in such frames these are vsnat's:
 //
-//   - TCP, UDP and SCTP to a service;
+//   - TCP, UDP and SCTP to a service: by its address and port, or by what else
+//     tells it ([Wide]);
 //   - TCP, UDP and SCTP from a real server to an address that is not this
 //     host's. Answers to the host's own connections to a real server, such as
 //     health checks, are thereby the host's;
@@ -60,6 +61,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -108,6 +110,7 @@ type Guard struct {
 	mu       sync.Mutex // guards all below
 	backend  backend    // nil when closed
 	tables   [numTables]table
+	wide     []Wide
 	attached map[int]struct{} // by ifindex
 }
 
@@ -118,6 +121,8 @@ type backend interface {
 	// add and del return how many of the keys, from the first on, are done.
 	add(t tableID, keys []key) (int, error)
 	del(t tableID, keys []key) (int, error)
+	// setWide replaces the wide selectors, at once.
+	setWide(list []Wide) error
 	// attach is called in the guard's namespace. The interface is Ethernet.
 	attach(dev *net.Interface) error
 	// detach succeeds if the interface has vanished.
@@ -183,8 +188,8 @@ func (g *Guard) Kind() string { return g.kind }
 // Why tells in a sentence why the guard is of that kind.
 func (g *Guard) Why() string { return g.why }
 
-// Add makes the guard own what s says besides what it owns; Local stays. It
-// costs as much as s is long. After an error the guard owns some of the keys.
+// Add makes the guard own what s says besides what it owns. Local stays, and
+// Wide, whose order counts, is replaced. It costs as much as s is long. After an error the guard owns some of the keys.
 func (g *Guard) Add(s State) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -200,6 +205,18 @@ func (g *Guard) Add(s State) error {
 			return err
 		}
 	}
+	return g.setWide(s.Wide)
+}
+
+// setWide replaces the wide selectors if they differ.
+func (g *Guard) setWide(list []Wide) error {
+	if slices.Equal(g.wide, list) {
+		return nil
+	}
+	if err := g.backend.setWide(list); err != nil {
+		return fmt.Errorf("guard: cannot set %d wide selectors: %w", len(list), err)
+	}
+	g.wide = slices.Clone(list)
 	return nil
 }
 
@@ -237,6 +254,9 @@ func (g *Guard) Set(s State) error {
 		if err := g.add(t, fresh); err != nil {
 			return err
 		}
+	}
+	if err := g.setWide(s.Wide); err != nil {
+		return err
 	}
 	for _, t := range []tableID{servers, services, local} {
 		n, err := g.backend.del(t, stale[t])

@@ -2,14 +2,15 @@ package guard
 
 import (
 	"encoding/binary"
+	"net/netip"
 	"slices"
 
 	"golang.org/x/sys/unix"
 )
 
-// model judges a frame that is addressed to the host and has no tag, slowly and
-// obviously. It returns a drop kind or -1.
-func model(s State, kind string, frame []byte) int {
+// model judges a frame that the interface received, is addressed to the host and
+// has no tag, slowly and obviously. It returns a drop kind or -1.
+func model(s State, kind string, ifindex int, frame []byte) int {
 	outer, ok := modelIP(binary.BigEndian.Uint16(frame[12:]), frame[14:])
 	if !ok || kind == NFT && outer.authenticated {
 		return -1
@@ -20,6 +21,9 @@ func model(s State, kind string, frame []byte) int {
 			return -1
 		}
 		if modelHas(s.Services, outer.dst) {
+			return dropService
+		}
+		if modelWide(s.Wide, ifindex, outer.src.Addr, outer.dst, nil) {
 			return dropService
 		}
 		if modelHas(s.Servers, outer.src) && !isLocal {
@@ -44,6 +48,9 @@ func model(s State, kind string, frame []byte) int {
 	if modelHas(s.Services, inner.src) && modelHas(s.Services, toVIP) {
 		return dropError
 	}
+	if modelWide(s.Wide, ifindex, inner.dst.Addr, inner.src, &outer.dst.Addr) {
+		return dropError
+	}
 	if modelHas(s.Servers, inner.dst) && !isLocal {
 		return dropError
 	}
@@ -55,6 +62,21 @@ func modelHas(keys []Key, k Key) bool {
 	anyPort := k
 	anyPort.Port = 0
 	return slices.Contains(keys, k) || slices.Contains(keys, anyPort)
+}
+
+// modelWide reports whether the first selector that takes the packet is a
+// service's. With also, that address must be in its Dst, too.
+func modelWide(list []Wide, ifindex int, src [16]byte, dst Key, also *[16]byte) bool {
+	in := func(p netip.Prefix, a [16]byte) bool { return !p.IsValid() || p.Contains(netip.AddrFrom16(a).Unmap()) }
+	for _, w := range list {
+		allPorts := w.FirstPort == 0 && w.LastPort == 0
+		if (w.Proto == 0 || w.Proto == dst.Proto) && (w.Ifindex == 0 || w.Ifindex == ifindex) &&
+			(allPorts || w.FirstPort <= dst.Port && dst.Port <= w.LastPort) &&
+			in(w.Src, src) && in(w.Dst, dst.Addr) && (also == nil || in(w.Dst, *also)) {
+			return !w.Host
+		}
+	}
+	return false
 }
 
 // modelPacket is an IP packet, but no later fragment.

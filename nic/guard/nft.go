@@ -20,6 +20,8 @@ type nft struct {
 	conn  *nftables.Conn // owns the table
 	table *nftables.Table
 	sets  [numTables][2]*nftables.Set // for IPv4 and IPv6
+	wide  []*wideChains
+	lists int // of wide selectors so far
 }
 
 var _ backend = (*nft)(nil)

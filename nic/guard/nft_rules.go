@@ -100,6 +100,7 @@ func (s *shape) sport(ports uint32) exprs {
 //		proto icmp goto icmpN
 //		a later fragment return
 //		proto . daddr . dport @services counter drop              (and again with port 0)
+//		jump wideN
 //		daddr @local return
 //		proto . saddr . sport @servers counter drop               (and again with port 0)
 //	}
@@ -107,6 +108,7 @@ func (s *shape) sport(ports uint32) exprs {
 //		icmp type != { those of an error } return
 //		INNER has options, or is a later fragment return
 //		INNER proto . saddr . sport @services jump answerN        (and again with port 0)
+//		jump errorsN
 //		daddr @local return
 //		INNER proto . daddr . dport @servers counter drop         (and again with port 0)
 //	}
@@ -133,6 +135,7 @@ func (b *nft) build() error {
 // addShape adds the chains of a shape.
 func (b *nft) addShape(s *shape) {
 	answer, icmp, ip := b.addChain("answer"+s.suffix), b.addChain("icmp"+s.suffix), b.addChain("ip"+s.suffix)
+	wide := b.addWideChains(s)
 	out := verdict(expr.VerdictReturn, "")
 	saddr := network(s.src, s.addrLen, regAddr)
 	daddr := network(s.dst, s.addrLen, regAddr)
@@ -153,6 +156,7 @@ func (b *nft) addShape(s *shape) {
 	}
 	b.addRule(ip, exprs{s.proto, equal(s.icmp), verdict(expr.VerdictGoto, icmp.Name)})
 	b.addKeyRules(ip, services, s, exprs{s.proto, daddr}, s.dport(0), drop(dropService))
+	b.addRule(ip, jump(wide.wide))
 	b.addRule(ip, toHost)
 	b.addKeyRules(ip, servers, s, exprs{s.proto, saddr}, s.sport(0), drop(dropServer))
 
@@ -161,7 +165,8 @@ func (b *nft) addShape(s *shape) {
 	innerDst := s.payload(s.innerDst, s.addrLen, regAddr)
 	sport, dport := s.sport(s.innerPorts), s.dport(s.innerPorts)
 	b.addErrorFilter(icmp, s)
-	b.addKeyRules(icmp, services, s, exprs{innerProto, innerSrc}, sport, exprs{verdict(expr.VerdictJump, answer.Name)})
+	b.addKeyRules(icmp, services, s, exprs{innerProto, innerSrc}, sport, jump(answer))
+	b.addRule(icmp, jump(wide.errors))
 	b.addRule(icmp, toHost)
 	b.addKeyRules(icmp, servers, s, exprs{innerProto, innerDst}, dport, drop(dropError))
 

@@ -31,12 +31,15 @@ func (k Key) String() string {
 	return name + " " + netip.AddrPortFrom(netip.AddrFrom16(k.Addr).Unmap(), k.Port).String()
 }
 
-// State is all that a guard owns. The order is of no matter, and neither are
-// duplicates.
+// State is all that a guard owns. But for that of Wide, the order is of no
+// matter, and neither are duplicates.
 type State struct {
-	Services []Key      // virtual addresses and ports
-	Servers  []Key      // addresses and ports of the real servers behind them
-	Local    []nic.Addr // all addresses of this host, link-local ones too
+	Services []Key // virtual addresses and ports
+	// Wide are services that no Key can tell. Of those packets that no Key of
+	// Services takes, the first Wide that takes one decides. At most [MaxWide].
+	Wide    []Wide
+	Servers []Key      // addresses and ports of the real servers behind them
+	Local   []nic.Addr // all addresses of this host, link-local ones too
 }
 
 // pack returns the keys of each table, or what is wrong with one.
@@ -49,6 +52,9 @@ func (s *State) pack() (want [numTables][]key, err error) {
 			}
 			want[t][i] = k.pack()
 		}
+	}
+	if err := checkWide(s.Wide); err != nil {
+		return want, err
 	}
 	want[local] = make([]key, len(s.Local))
 	for i, a := range s.Local {

@@ -24,6 +24,7 @@ const localMax = 1 << 14
 // tcx is younger.
 type tcx struct {
 	maps    [numTables]*ebpf.Map
+	wide    *ebpf.Map // holds the array of wide selectors
 	counts  *ebpf.Map // per CPU; index is a drop kind
 	program *ebpf.Program
 	links   map[int]link.Link // by ifindex
@@ -76,7 +77,10 @@ func (b *tcx) load(maxKeys int) error {
 		}
 		b.maps[t] = m
 	}
-	var err error
+	err := b.loadWide()
+	if err != nil {
+		return err
+	}
 	b.counts, err = ebpf.NewMap(&ebpf.MapSpec{
 		Name:       "vsnat_guard",
 		Type:       ebpf.PerCPUArray,
@@ -91,7 +95,7 @@ func (b *tcx) load(maxKeys int) error {
 		Name:         "vsnat_guard",
 		Type:         ebpf.SchedCLS,
 		AttachType:   ebpf.AttachTCXIngress,
-		Instructions: tcxProgram(&b.maps, b.counts),
+		Instructions: tcxProgram(&b.maps, b.wide, b.counts),
 	})
 	return err
 }
@@ -178,7 +182,7 @@ func (b *tcx) close() error {
 		errs = append(errs, l.Close())
 	}
 	// Program and Map allow Close on nil.
-	errs = append(errs, b.program.Close(), b.counts.Close())
+	errs = append(errs, b.program.Close(), b.counts.Close(), b.wide.Close())
 	for _, m := range b.maps {
 		errs = append(errs, m.Close())
 	}

@@ -50,6 +50,7 @@ const (
 	stkHeader   = -136 // 40 bytes: an IP header
 	stkPorts    = -144 // 8 bytes: both ports, or the start of an extension header
 	stkKind     = -152 // 4 bytes: index of the counter
+	stkIndex    = -160 // 4 bytes: place in the list of wide selectors
 )
 
 // maxExtensions is how many IPv6 extension headers are stepped over, as in
@@ -61,13 +62,15 @@ const maxExtensions = 8
 //
 //	outer IP header -> destination and source
 //	TCP, UDP, SCTP: destination is a service            -> drop
+//	                the first wide selector is one's    -> drop
 //	                source a server, destination remote -> drop
 //	ICMP error:     embedded IP header -> inner destination and source
 //	                inner source a service, destination one too -> drop
+//	                the first wide selector is a service's      -> drop
 //	                inner destination a server, destination remote -> drop
 //	all else -> next
-func tcxProgram(maps *[numTables]*ebpf.Map, counts *ebpf.Map) asm.Instructions {
-	p := &program{maps: maps}
+func tcxProgram(maps *[numTables]*ebpf.Map, wide, counts *ebpf.Map) asm.Instructions {
+	p := &program{maps: maps, wide: wide}
 	p.emit(
 		asm.Mov.Reg(regSKB, asm.R1),
 
@@ -98,6 +101,7 @@ func tcxProgram(maps *[numTables]*ebpf.Map, counts *ebpf.Map) asm.Instructions {
 	p.ports(stkDst, stkSrc)
 	p.find(services, stkDst, "service")
 	p.anyPort(services, stkDst, "service")
+	p.findWide(stkDst, stkSrc, 2, "service")
 	p.find(servers, stkSrc, "from server")
 	p.anyPort(servers, stkSrc, "from server")
 	p.emit(asm.Ja.Label("next"))
@@ -125,6 +129,7 @@ func tcxProgram(maps *[numTables]*ebpf.Map, counts *ebpf.Map) asm.Instructions {
 	p.anyPort(services, stkDst, "error of ours")
 
 	p.label("to server")
+	p.findWide(stkInnerSrc, stkInnerDst, 0, "error of ours", stkDst)
 	p.findLocal(stkDst, "next")
 	p.find(servers, stkInnerDst, "error of ours")
 	p.anyPort(servers, stkInnerDst, "error of ours")
@@ -157,6 +162,7 @@ func tcxProgram(maps *[numTables]*ebpf.Map, counts *ebpf.Map) asm.Instructions {
 type program struct {
 	ins     asm.Instructions
 	maps    *[numTables]*ebpf.Map
+	wide    *ebpf.Map
 	pending string // label of the next instruction
 	labels  int    // how many labels have been made up
 }

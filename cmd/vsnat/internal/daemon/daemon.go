@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log"
 	"maps"
+	"net/netip"
 	"runtime"
 	"slices"
 	"strings"
@@ -304,7 +305,7 @@ func (d *daemon) own() error {
 		return nil
 	}
 	local := d.routes.Routes().Locals()
-	err := d.guard.Set(guard.State{Services: guardKeys(have.Services), Servers: guardKeys(have.Servers), Local: local})
+	err := d.guard.Set(guard.State{Services: guardKeys(have.Services), Servers: guardKeys(have.Servers), Local: local, Wide: guardWide(have.Wide)})
 	d.ownDue = err != nil
 	d.ownLocal = local
 	return err
@@ -325,7 +326,7 @@ func (d *daemon) ownSoon(soon nat.Endpoints) error {
 	if d.guard == nil {
 		return nil
 	}
-	return d.guard.Add(guard.State{Services: guardKeys(soon.Services), Servers: guardKeys(soon.Servers)})
+	return d.guard.Add(guard.State{Services: guardKeys(soon.Services), Servers: guardKeys(soon.Servers), Wide: guardWide(soon.Wide)})
 }
 
 // addresses returns the addresses of the endpoints.
@@ -343,6 +344,28 @@ func guardKeys(eps []nat.Endpoint) []guard.Key {
 		keys[i] = guard.Key{Addr: e.Addr, Port: e.Port, Proto: e.Proto}
 	}
 	return keys
+}
+
+// guardWide returns selectors as the guard has them. The engine judges TCP and
+// UDP over IPv4 only.
+func guardWide(list []nat.Wide) (all []guard.Wide) {
+	for _, w := range list {
+		if w.NIC == noNIC {
+			continue // it receives nothing
+		}
+		g := guard.Wide{Src: w.Src, Dst: w.Dst, Proto: w.Proto, FirstPort: w.FirstPort, LastPort: w.LastPort, Ifindex: w.NIC, Host: w.Host}
+		if !w.Src.IsValid() && !w.Dst.IsValid() {
+			g.Dst = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+		}
+		if w.Proto != 0 {
+			all = append(all, g)
+			continue
+		}
+		for _, g.Proto = range []uint8{nat.ProtoTCP, nat.ProtoUDP} {
+			all = append(all, g)
+		}
+	}
+	return all
 }
 
 // spinTime returns how long workers spin: the configured time, or by default
