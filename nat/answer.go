@@ -48,10 +48,10 @@ func (w *Worker) hostAnswer(j *job) Verdict {
 	if !w.e.opt.Guarded || !w.snap.owns(p, w.index) {
 		return passed
 	}
-	if j.ip.Fragment() {
-		return drop(Fragment)
-	}
-	if !w.checksumOK(j) {
+	switch {
+	case p.Frag && p.Proto == ProtoTCP:
+		return drop(Fragment) // what it acknowledges is not known
+	case !p.Frag && !w.checksumOK(j):
 		return drop(BadChecksum)
 	}
 	if w.pkt.Proto == ProtoUDP {

@@ -20,11 +20,11 @@ func (t *tally) add(c *Counters) {
 	if c.Conns != 0 {
 		t.conns.Add(c.Conns)
 	}
-	if c.InPkts != 0 {
+	if c.InBytes != 0 { // of later fragments only the bytes count
 		t.inPkts.Add(c.InPkts)
 		t.inBytes.Add(c.InBytes)
 	}
-	if c.OutPkts != 0 {
+	if c.OutBytes != 0 {
 		t.outPkts.Add(c.OutPkts)
 		t.outBytes.Add(c.OutBytes)
 	}

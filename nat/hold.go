@@ -133,6 +133,7 @@ func (w *Worker) Close() {
 			w.release(h, heldFree, drop(Abandoned))
 		}
 	}
+	w.retireFragments(true)
 	w.Commit()
 }
 
@@ -142,8 +143,13 @@ func (w *Worker) release(h *held, to heldState, v Verdict) {
 		w.held.leaving++
 	}
 	w.held.waiting--
+	w.recount(v)
+}
+
+// recount counts a frame, until now held, as what it became.
+func (w *Worker) recount(v Verdict) {
 	w.ledger.Held--
-	w.ledger.Received-- // counted again as what it became
+	w.ledger.Received--
 	w.count(v)
 }
 

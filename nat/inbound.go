@@ -45,13 +45,12 @@ func (w *Worker) inboundLocked(j *job, s *conntrack.Shard, hash uint64, key *con
 			return v
 		}
 		d = w.e.destOf(w.snap, c.Server)
-	} else if j.ip.Fragment() {
-		return drop(Fragment)
 	}
 	if d == nil || !d.available.Load() {
 		w.abandon(s, c, d)
 		return drop(ServerGone)
 	}
+	j.server, j.toServer = c.Server, true
 	n := w.counts.of(c.Server)
 	n.InPkts++
 	n.InBytes += uint64(len(j.ip))
@@ -95,9 +94,6 @@ func (w *Worker) schedule(j *job, s *conntrack.Shard, hash uint64, key *conntrac
 	}
 	if !unicast(p.Src) || p.Src[12] == 127 || w.routes.Local(p.Src) {
 		return nil, drop(Martian)
-	}
-	if p.Frag {
-		return nil, drop(Fragment)
 	}
 	if w.sacrificed() {
 		return nil, drop(Defence)

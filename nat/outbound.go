@@ -18,10 +18,7 @@ func (w *Worker) outbound(j *job) Verdict {
 		s.Unlock()
 		return w.stray(j, Endpoint{Proto: p.Proto, Addr: p.Src, Port: p.SrcPort})
 	}
-	if j.ip.Fragment() {
-		s.Unlock()
-		return drop(Fragment)
-	}
+	j.server = c.Server
 	hop := w.hop(c.Client)
 	v, ok := w.routable(j, hop)
 	if ok {

@@ -54,6 +54,7 @@ func (s *snapshot) own(svc *service, w *wides) {
 
 // ownServer adds what a server of the service owns.
 func (s *snapshot) ownServer(svc *service, d *dest) {
+	s.backends.add(d.key.Addr)
 	for _, ep := range sources(s.rules, svc.spec.Load(), d.key) {
 		s.servers[ep] = struct{}{}
 	}

@@ -12,6 +12,9 @@ type snapshot struct {
 	// vips has every address that services have, or had while connections of
 	// theirs are left.
 	vips addrSet
+	// backends has the addresses of the servers, those included that were deleted
+	// and still have connections.
+	backends addrSet
 	// owned has the VIP endpoints, and servers the real servers' endpoints,
 	// whose frames the guard keeps from the host. Port 0 is all ports.
 	owned, servers map[Endpoint]struct{}

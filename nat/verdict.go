@@ -31,6 +31,7 @@ const (
 	CutByRing
 	Martian
 	Fragment
+	FragmentOrphan
 	BadICMPChecksum
 	BadChecksum
 	NoConnection
@@ -61,6 +62,7 @@ var reasonNames = [NumReasons]string{
 	CutByRing:       "cut-by-ring",
 	Martian:         "martian-source",
 	Fragment:        "fragment",
+	FragmentOrphan:  "fragment-orphan",
 	BadICMPChecksum: "bad-icmp-checksum",
 	BadChecksum:     "bad-checksum",
 	NoConnection:    "no-connection",
@@ -89,7 +91,8 @@ var reasonHelp = [NumReasons]string{
 	Truncated:       "the transport header does not fit in the packet",
 	CutByRing:       "the frame was longer than a receive slot",
 	Martian:         "the source address is one that no other host may have",
-	Fragment:        "a fragment of one of our flows: not handled yet",
+	Fragment:        "a fragment that overlaps or contradicts others of its datagram, or is too short",
+	FragmentOrphan:  "a fragment whose datagram's first fragment did not come",
 	BadICMPChecksum: "an ICMP error about one of our connections with a wrong checksum",
 	BadChecksum:     "to be answered in the host's stead, but its transport checksum is wrong",
 	NoConnection:    "belongs to no connection, and the host does not forward either",

@@ -31,6 +31,7 @@ type Worker struct {
 	out      []Out
 	answers  answers
 	held     holdQueue
+	frags    fragments
 	asks     []Ask
 	hops     hopCache
 	counts   gatherer
@@ -59,9 +60,10 @@ type Ask struct {
 // receives.
 func (e *Engine) NewWorker(index int) *Worker {
 	w := &Worker{e: e, index: index}
-	w.out = make([]Out, 0, 2*nic.MaxBatch+holdSlots)
+	w.out = make([]Out, 0, 2*nic.MaxBatch+holdSlots+fragSlots)
 	w.asks = make([]Ask, 0, nic.MaxBatch+holdSlots)
 	w.held.init()
+	w.frags.init(e.opt.Conns.Seed)
 	w.answers.init()
 	return w
 }
@@ -104,10 +106,14 @@ func (w *Worker) begin(now int64) {
 	if w.held.waiting > 0 && now >= w.held.next {
 		w.retryHeld()
 	}
+	if w.frags.waiting > 0 && now >= w.frags.next {
+		w.retireFragments(false)
+	}
 }
 
-// Held returns how many frames wait for a neighbour.
-func (w *Worker) Held() int { return w.held.waiting }
+// Held returns how many frames wait, for a neighbour or for the first fragment of
+// their datagram.
+func (w *Worker) Held() int { return w.held.waiting + w.frags.waiting }
 
 // Verdict returns the judgement of the batch's frame i.
 func (w *Worker) Verdict(i int) Verdict { return w.verdicts[i] }
@@ -146,6 +152,7 @@ func (w *Worker) Commit() {
 	w.counts.flush(w.e, w.snap)
 	w.pub.publish(&w.ledger)
 	w.held.reclaim()
+	w.frags.reclaim()
 	w.answers.reclaim()
 	w.out = w.out[:0]
 	w.asks = w.asks[:0]
@@ -191,9 +198,14 @@ type job struct {
 	ip  wire.IPv4 // from the IP header to the end of the IP packet
 	l4  []byte    // transport header and payload
 
-	in   bool   // to a VIP
-	flow bool   // of a protocol that services have
-	hash uint64 // if flow, of its client: the source if in, else the destination
+	in    bool   // to a VIP
+	flow  bool   // of a protocol that services have, and with ports
+	later bool   // a fragment without ports
+	hash  uint64 // if flow, of its client: the source if in, else the destination
+
+	// Of the connection that it was found to belong to.
+	server   uint32 // the engine's number; 0 is none
+	toServer bool
 
 	mark       uint32 // see [Worker.mark]
 	classified bool
@@ -213,9 +225,14 @@ func (w *Worker) read(j *job, f *nic.Frame, i int) Verdict {
 		return passed
 	}
 	p := &w.pkts[i]
+	j.later = false
 	switch p.Parse(eth) {
 	case wire.Parsed:
-	case wire.LaterFragment, wire.OtherProtocol:
+	case wire.LaterFragment:
+		if j.later = w.followed(p); !j.later {
+			return passed
+		}
+	case wire.OtherProtocol:
 		return passed
 	case wire.Truncated:
 		if f.Cut() {
@@ -228,13 +245,13 @@ func (w *Worker) read(j *job, f *nic.Frame, i int) Verdict {
 	// Field by field: a literal is made elsewhere and copied.
 	j.f, j.i = f, i
 	j.eth, j.ip, j.l4 = eth, wire.IPv4(eth[p.L3:p.End]), eth[p.L4:p.End]
-	j.flow, j.mark, j.classified = false, 0, false
+	j.flow, j.server, j.toServer, j.mark, j.classified = false, 0, false, 0, false
 	if !j.ip.ChecksumOK() {
 		return drop(BadIPChecksum)
 	}
 	j.in = w.snap.vips.has(&p.Dst)
 	switch {
-	case p.Proto == wire.ProtoICMP:
+	case p.Proto == wire.ProtoICMP, j.later:
 		return undecided
 	case p.Proto != ProtoTCP && p.Proto != ProtoUDP:
 		return passed
@@ -250,16 +267,26 @@ func (w *Worker) read(j *job, f *nic.Frame, i int) Verdict {
 // judge decides about a frame that was read.
 func (w *Worker) judge(j *job) Verdict {
 	switch {
-	case !j.flow && j.in:
+	case j.later:
+		return w.laterFragment(j)
+	case j.flow && w.pkt.Frag && w.followed(w.pkt):
+		return w.firstFragment(j)
+	case j.flow:
+		return w.judgeFlow(j)
+	case j.in:
 		return w.icmpInbound(j)
-	case !j.flow:
-		if len(w.snap.rules) > 0 {
-			// Connections by mark have any address as their VIP.
-			if v := w.icmpInbound(j); v != passed {
-				return v
-			}
+	case len(w.snap.rules) > 0:
+		// Connections by mark have any address as their VIP.
+		if v := w.icmpInbound(j); v != passed {
+			return v
 		}
-		return w.icmpOutbound(j)
+	}
+	return w.icmpOutbound(j)
+}
+
+// judgeFlow decides about a packet of a protocol that services have.
+func (w *Worker) judgeFlow(j *job) Verdict {
+	switch {
 	case j.in:
 		return w.inbound(j)
 	case len(w.snap.rules) > 0 && w.forMark(j):

@@ -57,8 +57,8 @@ func (s *site) dialUDP(addr string) net.Conn {
 	return conn
 }
 
-// TestUDP has datagrams echoed, from one that is empty to the largest that a
-// packet takes. A client's port stays with its server; the next port gets the
+// TestUDP has datagrams echoed, from one that is empty to the largest there is,
+// in fragments. A client's port stays with its server; the next port gets the
 // next one.
 func TestUDP(t *testing.T) {
 	const headers = 20 + 8 // IPv4, UDP
@@ -81,7 +81,7 @@ func TestUDP(t *testing.T) {
 			for _, ip := range []string{server4, server3, server2, server1, server4} {
 				conn := s.dialUDP(vip + ":7")
 				buf := make([]byte, 1<<16)
-				for _, size := range []int{0, 1, 999, tt.mtu - headers} {
+				for _, size := range []int{0, 1, 999, tt.mtu - headers, tt.mtu - headers + 1, 4 * tt.mtu, 1<<16 - 1 - headers} {
 					sent := bytes.Repeat([]byte{byte(size)}, size)
 					if _, err := conn.Write(sent); err != nil {
 						t.Fatal(err)
