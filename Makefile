@@ -4,7 +4,7 @@ export CGO_ENABLED = 0
 GO ?= go
 BIN = bin/vsnat
 
-.PHONY: build run test test-race fuzz e2e bench lint clean
+.PHONY: build run test test-race fuzz e2e bench microbench lint clean
 
 build: ## bin/vsnat, and bin/ipvsadm as a link to it
 	$(GO) build -trimpath -o $(BIN) ./cmd/vsnat
@@ -16,7 +16,11 @@ run: build ## the paper's experiment, in network namespaces on this machine
 test: build lint ## everything
 	./.ci/test
 
-bench: build ## benchmarks of the engine, as ratios of one run
+bench: build ## vsnat beside the kernel, and the engine in memory; bench-*.json get the raw figures
+	$(BIN) bench engine --out bench-engine.json
+	$(BIN) bench path --check --out bench-path.json
+
+microbench: ## benchmarks of single packages
 	$(GO) test -run '^$$' -bench . -benchtime 200ms ./nat/... ./sched/... ./conntrack/... ./nic/neigh
 
 lint: ## vet, staticcheck, gofumpt

@@ -26,7 +26,7 @@ func Command() *cobra.Command {
 		Use:   "bench",
 		Short: "Measure: the paper's experiment, and vsnat beside the kernel",
 	}
-	cmd.AddCommand(paperCommand(), pathCommand(), loadCommand(), partCommand())
+	cmd.AddCommand(paperCommand(), pathCommand(), engineCommand(), loadCommand(), partCommand())
 	return cmd
 }
 
