@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,9 +22,10 @@ const MinFrame = 64
 const floodBatch = 64
 
 // flood sends small UDP packets of many flows from a packet socket, as fast as
-// one thread can. What comes back is not looked at.
+// one thread can or at a rate. What comes back is not looked at.
 type flood struct {
 	fd    int
+	rate  float64 // packets/s; 0 is no limit
 	flow  flowFrames
 	sent  atomic.Uint64
 	again atomic.Uint64 // times the kernel had no room
@@ -51,28 +53,40 @@ func newFlood(spec *PartSpec) (*flood, error) {
 	// Room for frames that are on their way; without the right to so much
 	// (CAP_NET_ADMIN of the machine) the machine's bound has to do.
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 8<<20)
-	return &flood{fd: fd, flow: frames, out: newMMsg(frames.frames[:])}, nil
+	return &flood{fd: fd, rate: spec.Rate, flow: frames, out: newMMsg(frames.frames[:])}, nil
 }
 
 func (f *flood) run(stop *atomic.Bool) error {
 	runtime.LockOSThread()
+	start := time.Now()
+	var sent int64
 	for !stop.Load() {
 		f.flow.next()
 		for done := 0; done < floodBatch && !stop.Load(); {
-			n, errno := f.out.send(f.fd, done)
+			end := floodBatch
+			if f.rate > 0 {
+				due := int64(time.Since(start).Seconds() * f.rate)
+				// What it was kept from sending in time is not made up for: it
+				// would come in a burst.
+				sent = max(sent, due-floodBatch)
+				if end = min(done+int(due-sent), floodBatch); end <= done {
+					continue
+				}
+			}
+			n, errno := f.out.send(f.fd, done, end)
 			switch errno {
 			case 0:
-				done += n
-				f.sent.Add(uint64(n))
 			case unix.EAGAIN:
 				f.again.Add(1)
+				continue
 			case unix.ENOBUFS:
-				// The link took it and had no room for it: sent, and lost.
-				done++
-				f.sent.Add(1)
+				n = 1 // the link took it and had no room for it: sent, and lost
 			default:
 				return fmt.Errorf("bench: sendmmsg: %w", errno)
 			}
+			done += n
+			sent += int64(n)
+			f.sent.Add(uint64(n))
 		}
 	}
 	return nil
@@ -100,7 +114,7 @@ type flowFrames struct {
 
 func newFlowFrames(spec *PartSpec) (flowFrames, error) {
 	f := flowFrames{flows: uint32(spec.Flows)}
-	if spec.Flows < 1 || spec.Frame < MinFrame || spec.Frame > 1514 || !spec.Source.Is4() || !spec.Target.Addr().Is4() ||
+	if spec.Flows < 1 || spec.Rate < 0 || spec.Frame < MinFrame || spec.Frame > 1514 || !spec.Source.Is4() || !spec.Target.Addr().Is4() ||
 		len(spec.SrcMAC) != 6 || len(spec.DstMAC) != 6 {
 		return f, fmt.Errorf("bench: cannot make frames of %+v", spec)
 	}

@@ -28,14 +28,14 @@ func newMMsg(frames [][]byte) *mmsg {
 	return m
 }
 
-// send sends the messages from first on and returns how many were sent, or why
-// the first was not. It does not block.
+// send sends the messages from first to end, without the latter, and returns
+// how many were sent, or why the first was not. It does not block.
 //
 // The conversion stands in the call, which keeps the object alive
 // (unsafe.Pointer's rule 4).
-func (m *mmsg) send(fd, first int) (int, unix.Errno) {
+func (m *mmsg) send(fd, first, end int) (int, unix.Errno) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd),
-		uintptr(unsafe.Pointer(&m.messages[first])), uintptr(len(m.messages)-first), unix.MSG_DONTWAIT, 0, 0)
+		uintptr(unsafe.Pointer(&m.messages[first])), uintptr(end-first), unix.MSG_DONTWAIT, 0, 0)
 	if errno != 0 {
 		return 0, errno
 	}

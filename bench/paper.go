@@ -54,33 +54,6 @@ type Share struct {
 	Served uint64 `json:"served"`
 }
 
-// DirectorLatency is the director's own report at /v1/latency.
-type DirectorLatency struct {
-	Budget  int64   `json:"budget_ns"`
-	Pickup  Latency `json:"pickup_to_sent"`
-	Receive Latency `json:"receive_to_sent"`
-}
-
-// Latency is one histogram, in nanoseconds.
-type Latency struct {
-	Count   uint64          `json:"count"`
-	Mean    float64         `json:"mean_ns"`
-	P50     int64           `json:"p50_ns"`
-	P90     int64           `json:"p90_ns"`
-	P99     int64           `json:"p99_ns"`
-	P999    int64           `json:"p999_ns"`
-	Max     int64           `json:"max_ns"`
-	Over    float64         `json:"share_over_budget"`
-	Buckets []LatencyBucket `json:"buckets"`
-}
-
-// LatencyBucket counts latencies of at most Upper nanoseconds and more than the
-// bucket before.
-type LatencyBucket struct {
-	Upper int64  `json:"le_ns"`
-	Count uint64 `json:"count"`
-}
-
 // DirectorDrops is one NIC's part of the report at /v1/drops.
 type DirectorDrops struct {
 	Name      string            `json:"name"`

@@ -39,13 +39,14 @@ type PartSpec struct {
 	Target      netip.AddrPort `json:"target"`
 	Source      netip.Addr     `json:"source"` // the first of the clients' addresses
 	Connections int            `json:"connections,omitempty"`
-	// Of PartUDP: how many flows, the length of an Ethernet frame in bytes, and
-	// the link.
-	Flows  int    `json:"flows,omitempty"`
-	Frame  int    `json:"frame,omitempty"`
-	NIC    int    `json:"nic,omitempty"` // ifindex
-	SrcMAC []byte `json:"src_mac,omitempty"`
-	DstMAC []byte `json:"dst_mac,omitempty"`
+	// Of PartUDP: how many flows, packets a second (0 is as many as can be), the
+	// length of an Ethernet frame in bytes, and the link.
+	Flows  int     `json:"flows,omitempty"`
+	Rate   float64 `json:"rate,omitempty"`
+	Frame  int     `json:"frame,omitempty"`
+	NIC    int     `json:"nic,omitempty"` // ifindex
+	SrcMAC []byte  `json:"src_mac,omitempty"`
+	DstMAC []byte  `json:"dst_mac,omitempty"`
 	// CPUs are those that it may run on; none is all.
 	CPUs []int `json:"cpus,omitempty"`
 }

@@ -34,6 +34,7 @@ type PathLoad struct {
 	port  uint16
 	conns int
 	flows int
+	pace  float64 // packets/s that are sent; 0 is as many as can be
 	// near has the endpoints on one CPU, and the director on the others.
 	near bool
 }
@@ -48,6 +49,10 @@ func PathLoads() []PathLoad {
 		{
 			Name: "udp-1m", Title: "UDP packets of 64 bytes, 1,048,576 flows", Unit: "1000 packets/s",
 			scale: 1e3, kind: PartUDP, port: portUDP, flows: 1 << 20, near: true,
+		},
+		{
+			Name: "udp-pace", Title: "UDP packets of 64 bytes, 1,024 flows, 100,000 a second", Unit: "1000 packets/s",
+			scale: 1e3, kind: PartUDP, port: portUDP, flows: 1024, pace: 100e3, near: true,
 		},
 		{
 			Name: "tcp-1", Title: "Bulk TCP, 1 connection", Unit: "Gbit/s",
@@ -101,9 +106,11 @@ type Turn struct {
 	Begin   Sample     `json:"begin"`
 	End     Sample     `json:"end"`
 	Arrived [2]Sample  `json:"arrived,omitzero"` // at the sink: at the beginning and the end
-	Ticks   Ticks      `json:"cpu_seconds"`
-	Others  float64    `json:"other_processes_cpu_seconds"`
-	Error   string     `json:"error,omitempty"`
+	// Latency is vsnat's own report of the packets of the turn, at a pace.
+	Latency *DirectorLatency `json:"director_latency,omitempty"`
+	Ticks   Ticks            `json:"cpu_seconds"`
+	Others  float64          `json:"other_processes_cpu_seconds"`
+	Error   string           `json:"error,omitempty"`
 }
 
 // Cost is CPU time by who it was charged to. The kernel charges what it does

@@ -52,6 +52,19 @@ func (r *PathResult) targets() {
 		case "udp-1k", "udp-1m":
 			add(l.Name+": packets/s, of nftables", 1, false, rate(ours).over(rate(kernelNAT)))
 			add(l.Name+": director's CPU a packet, of nftables", 1.5, true, r.director(ours, l.Name).over(r.director(kernelNAT, l.Name)))
+		case "udp-pace":
+			latency := func(figure func(*Latency) int64) Series {
+				return r.series(ours, l.Name, func(t *Turn) float64 {
+					if t.Latency == nil || t.Latency.Receive.Count == 0 {
+						return math.NaN()
+					}
+					return float64(figure(&t.Latency.Receive)) / 1e3
+				}).measured()
+			}
+			what := "udp-pace: kernel receive to sent, "
+			r.Targets = append(r.Targets,
+				Target{What: what + "median", Want: 6, AtMost: true, Unit: "µs", Is: latency(func(l *Latency) int64 { return l.P50 })},
+				Target{What: what + "p90", Want: 10, AtMost: true, Unit: "µs", Is: latency(func(l *Latency) int64 { return l.P90 })})
 		case "tcp-1":
 			add("tcp-1: bit/s, of forwarding", 0.9, false, rate(ours).over(rate(ceiling)))
 		case "tcp-16":
@@ -98,6 +111,9 @@ func (r *PathResult) table(p *printer, l *PathLoad) {
 	switch l.kind {
 	case PartUDP:
 		last = "loss  CPU, all   of it director (its process)"
+		if l.pace > 0 {
+			last = "loss"
+		}
 	case PartRR:
 		last = "p99        CPU, all"
 	case PartBulk:
@@ -125,10 +141,37 @@ func (r *PathResult) table(p *printer, l *PathLoad) {
 		}
 		p.line("  %-15s %27s  %-19s %-19s %s", name, rate.spread(digits), ratio(base), ratio(kernelNAT), r.rest(name, l))
 	}
+	if l.pace > 0 {
+		r.latencies(p, l)
+		return // all arrive: rates do not differ
+	}
 	for _, of := range []string{ceiling, kernelNAT, "IPVS"} {
 		if r.has(ours, l.Name) && r.has(of, l.Name) {
 			p.line("  vsnat against %s: %s", of, Difference(r.series(ours, l.Name, rateOf), r.series(of, l.Name, rateOf)))
 		}
+	}
+}
+
+// latencies prints how long packets were in vsnat.
+func (r *PathResult) latencies(p *printer, l *PathLoad) {
+	for _, row := range []struct {
+		what string
+		of   func(*DirectorLatency) *Latency
+	}{
+		{"vsnat, pickup to sent", func(d *DirectorLatency) *Latency { return &d.Pickup }},
+		{"vsnat, kernel receive to sent", func(d *DirectorLatency) *Latency { return &d.Receive }},
+	} {
+		figure := func(f func(*Latency) float64) string {
+			return r.series(ours, l.Name, func(t *Turn) float64 {
+				if t.Latency == nil {
+					return math.NaN()
+				}
+				return f(row.of(t.Latency))
+			}).spread(1)
+		}
+		p.line("  %-30s p50 %s  p90 %s  p99 %s µs, %s %% over the budget", row.what,
+			figure(func(l *Latency) float64 { return us(l.P50) }), figure(func(l *Latency) float64 { return us(l.P90) }),
+			figure(func(l *Latency) float64 { return us(l.P99) }), figure(func(l *Latency) float64 { return 100 * l.Over }))
 	}
 }
 
@@ -138,7 +181,11 @@ func (r *PathResult) rest(name string, l *PathLoad) string {
 	cpu := median(func(t *Turn) float64 { return t.Cost.Sum() })
 	switch l.kind {
 	case PartUDP:
-		s := fmt.Sprintf("%5.1f %% %6.0f ns", 100*median(func(t *Turn) float64 { return t.Loss }), cpu)
+		s := fmt.Sprintf("%5.1f %%", 100*median(func(t *Turn) float64 { return t.Loss }))
+		if l.pace > 0 {
+			return s // the sender spins between packets: CPU time says nothing
+		}
+		s += fmt.Sprintf(" %6.0f ns", cpu)
 		if name != cableName && r.has(cableName, l.Name) {
 			s += fmt.Sprintf("   %s ns", r.director(name, l.Name).spread(0))
 		}

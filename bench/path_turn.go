@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"os"
 	"time"
+
+	"vsnat/bench/peer"
 )
 
 // spec returns the part that makes a load for a peer.
@@ -37,7 +39,8 @@ func (p *path) spec(name string, l *PathLoad) (*PartSpec, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Flows, s.Frame, s.NIC, s.SrcMAC, s.DstMAC = l.flows, frameBytes, src.Index, src.MAC, dst.MAC
+	s.Flows, s.Rate, s.Frame = l.flows, l.pace, frameBytes
+	s.NIC, s.SrcMAC, s.DstMAC = src.Index, src.MAC, dst.MAC
 	return s, nil
 }
 
@@ -98,6 +101,10 @@ func (p *path) measure(ctx context.Context, t *Turn, pid int, l PathLoad) error 
 	if err := p.warmUp(ctx, load, &l); err != nil {
 		return err
 	}
+	since, err := p.latency(ctx, pid, &l)
+	if err != nil {
+		return err
+	}
 	begin, err := p.look(load, pid)
 	if err != nil {
 		return err
@@ -109,6 +116,13 @@ func (p *path) measure(ctx context.Context, t *Turn, pid int, l PathLoad) error 
 	if err != nil {
 		return err
 	}
+	until, err := p.latency(ctx, pid, &l)
+	if err != nil {
+		return err
+	}
+	if until != nil {
+		t.Latency = until.since(since)
+	}
 	if t.Result, err = load.finish(); err != nil {
 		return err
 	}
@@ -117,6 +131,16 @@ func (p *path) measure(ctx context.Context, t *Turn, pid int, l PathLoad) error 
 	}
 	// What is still on its way must not count for the next turn.
 	return sleep(ctx, settle)
+}
+
+// latency returns vsnat's report of how long packets took, where it forwards and
+// is not flooded.
+func (p *path) latency(ctx context.Context, pid int, l *PathLoad) (*DirectorLatency, error) {
+	if pid == 0 || l.pace == 0 {
+		return nil, nil
+	}
+	r := new(DirectorLatency)
+	return r, peer.Ask(ctx, p.lab.Socket(), "latency", r)
 }
 
 // warmUp lets the load run until it may count: for a while, and until every

@@ -11,9 +11,14 @@ type Series []float64
 
 // sorted returns what was measured, the least first.
 func (s Series) sorted() []float64 {
-	v := slices.DeleteFunc(slices.Clone(s), math.IsNaN)
+	v := s.measured()
 	slices.Sort(v)
 	return v
+}
+
+// measured returns the series without the rounds that failed.
+func (s Series) measured() Series {
+	return slices.DeleteFunc(slices.Clone(s), math.IsNaN)
 }
 
 // Median returns the middle one, NaN if there is none.

@@ -43,8 +43,8 @@ func TestBenchPath(t *testing.T) {
 	if err := json.Unmarshal(text, &r); err != nil {
 		t.Fatal(err)
 	}
-	if want := len(r.Loads)*(len(r.Peers)-1) + 1; len(r.Turns) != want || len(r.Loads) != 5 {
-		t.Errorf("%d turns of %d loads, want %d of 5", len(r.Turns), len(r.Loads), want)
+	if want := len(r.Loads)*(len(r.Peers)-1) + 1; len(r.Turns) != want || len(r.Loads) != 6 {
+		t.Errorf("%d turns of %d loads, want %d of 6", len(r.Turns), len(r.Loads), want)
 	}
 	for _, turn := range r.Turns {
 		if turn.Error != "" || turn.Rate <= 0 || turn.Cost.Sum() <= 0 {

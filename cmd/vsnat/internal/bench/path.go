@@ -23,7 +23,7 @@ const (
 )
 
 // quickLoads leaves out the load that needs seconds to warm up.
-var quickLoads = []string{"udp-1k", "tcp-1", "tcp-16", "rr", "http"}
+var quickLoads = []string{"udp-1k", "udp-pace", "tcp-1", "tcp-16", "rr", "http"}
 
 func pathCommand() *cobra.Command {
 	var (
