@@ -51,9 +51,11 @@ const (
 	OnePacket  Flags = 0x2000
 	NFCT       Flags = 0x10000
 
-	// Answered is vsnat's own and never synchronised: the server's SYN+ACK was
-	// seen.
+	// The others are vsnat's own and never synchronised. Answered: the server's
+	// SYN+ACK was seen. GivenUp: a policy for the life of servers has given this UDP
+	// flow up, which passes late answers only.
 	Answered Flags = 1 << 31
+	GivenUp  Flags = 1 << 30
 )
 
 // Method is how packets reach the server, in the kernel's numbering

@@ -6,9 +6,9 @@ import (
 )
 
 const (
-	// answerSlots is how many answers one round may make: one for every frame
-	// of the batch and every held one.
-	answerSlots = nic.MaxBatch + holdSlots
+	// answerSlots is how many answers one round may make: two for every frame of
+	// the batch, a reset to each side, and one for every held one.
+	answerSlots = 2*nic.MaxBatch + holdSlots
 	// answerLen is the length of the longest: an ICMP error of 576 bytes (RFC
 	// 1812, section 4.3.2.3).
 	answerLen = nic.VNetHdrLen + wire.EthernetLen + 576

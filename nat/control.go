@@ -42,6 +42,9 @@ func (tx *Tx) AddService(spec ServiceSpec) error {
 	if err := supported(op, spec.Key); err != nil {
 		return err
 	}
+	if err := checkLife(op, &spec); err != nil {
+		return err
+	}
 	sc, err := tx.newScheduler(op, &spec, 0)
 	if err != nil {
 		return err
@@ -83,6 +86,11 @@ func (tx *Tx) EditService(spec ServiceSpec) error {
 	if is == nil {
 		return refuse(op, spec.Key, syscall.ESRCH, "")
 	}
+	if spec.Life == nil {
+		spec.Life = is.wanted().Life
+	} else if err := checkLife(op, &spec); err != nil {
+		return err
+	}
 	var sc sched.Scheduler
 	if old := is.wanted(); old.Scheduler != spec.Scheduler || old.Tuning != spec.Tuning {
 		var err error
@@ -101,6 +109,7 @@ func (tx *Tx) EditService(spec ServiceSpec) error {
 		s.schedule(sc)
 	}
 	s.spec.Store(&spec)
+	tx.e.refare(s)
 	tx.e.dirty = true
 	return nil
 }
@@ -196,6 +205,7 @@ func (tx *Tx) AddServer(k ServiceKey, spec ServerSpec) error {
 	d.apply(&spec, true)
 	d.Available = true
 	d.available.Store(true)
+	tx.e.fare(d)
 	s.dests = slices.Insert(slices.Clone(s.dests), 0, d)
 	s.relist()
 	s.sched.Changed(sched.Add, &d.Server, 0, s.list)
@@ -240,6 +250,7 @@ func (tx *Tx) EditServer(k ServiceKey, spec ServerSpec) error {
 	at := s.indexOf(spec.Key)
 	d := s.dests[at]
 	d.apply(&spec, false)
+	tx.e.fare(d)
 	s.sched.Changed(sched.Edit, &d.Server, at, s.list)
 	return nil
 }
@@ -292,8 +303,10 @@ func (s *service) zero() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stats.zero()
+	s.life.zero()
 	for _, d := range s.dests {
 		d.stats.zero()
+		d.life.counts.zero()
 	}
 }
 
@@ -314,8 +327,10 @@ func (tx *Tx) ChangeTimeouts(change func(t *state.Timeouts)) {
 // order.
 func (tx *Tx) Services() []ServiceInfo {
 	infos := make([]ServiceInfo, len(tx.e.services))
+	removed := tx.e.removed(nil)
 	for i, s := range tx.e.services {
 		infos[i] = s.info()
+		infos[i].Removed = removed[s.key]
 	}
 	return infos
 }
@@ -326,7 +341,9 @@ func (tx *Tx) Service(k ServiceKey) (ServiceInfo, error) {
 	if s == nil {
 		return ServiceInfo{}, refuse("list", k, syscall.ESRCH, "")
 	}
-	return s.info(), nil
+	info := s.info()
+	info.Removed = tx.e.removed(s)[s.key]
+	return info, nil
 }
 
 func (s *service) info() ServiceInfo {
@@ -336,20 +353,28 @@ func (s *service) info() ServiceInfo {
 		ServiceSpec: *s.spec.Load(),
 		Counters:    s.stats.read(),
 		Rates:       s.stats.rates(),
+		LifeCounts:  s.life.read(),
 		Servers:     make([]ServerInfo, len(s.dests)),
 	}
 	for i, d := range s.dests {
-		active := d.Active.Load()
-		info.Servers[i] = ServerInfo{
-			ServerSpec: d.spec(),
-			Active:     active,
-			Inactive:   max(d.Total.Load()-active, 0),
-			Persistent: d.templates.Load(),
-			Counters:   d.stats.read(),
-			Rates:      d.stats.rates(),
-		}
+		info.Servers[i] = d.info()
 	}
 	return info
+}
+
+func (d *dest) info() ServerInfo {
+	active := d.Active.Load()
+	return ServerInfo{
+		ServerSpec: d.spec(),
+		Active:     active,
+		Inactive:   max(d.Total.Load()-active, 0),
+		Persistent: d.templates.Load(),
+		Counters:   d.stats.read(),
+		Rates:      d.stats.rates(),
+		Event:      d.life.event,
+		Deadline:   d.deadline(),
+		LifeCounts: d.life.counts.read(),
+	}
 }
 
 func (e *Engine) service(k ServiceKey) *service {

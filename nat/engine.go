@@ -17,6 +17,7 @@ package nat
 
 import (
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 
@@ -57,6 +58,9 @@ type Engine struct {
 	sweeping  bool
 	sweepFrom uint64
 	parents   []conntrack.Ref // of connections just swept away; still held
+	nodest    bool            // those go whose server was deleted, not only those that policies let go
+	lifeSweep atomic.Bool     // policies may let some go
+	lifeDue   atomic.Int64    // when live has something to do
 
 	dropCounter atomic.Int32 // packets until the next that DropPacket takes
 
@@ -90,6 +94,7 @@ func New(opt Options) (*Engine, error) {
 	}
 	timeouts := state.DefaultTimeouts()
 	e.timeouts.Store(&timeouts)
+	e.lifeDue.Store(math.MaxInt64)
 	e.publish()
 	e.routes.Store(&routesBox{noRoutes{}})
 	return e, nil
@@ -117,7 +122,8 @@ const expireBurst = 64
 func (e *Engine) Expire(now int64, limit int) int {
 	snap := e.snap.Load()
 	shards := e.table.Shards()
-	e.sweep(snap, limit)
+	e.live(now)
+	e.sweep(snap, now, limit)
 	n := 0
 	for dry := 0; n < limit && dry < len(shards); dry++ {
 		s := &shards[e.expired]

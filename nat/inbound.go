@@ -28,9 +28,18 @@ func (w *Worker) inboundLocked(j *job, s *conntrack.Shard, hash uint64, key *con
 	c := s.In(hash, key)
 	var d *dest
 	var old conntrack.Ref
+	var r ruling
 	if c != nil {
 		d = w.e.destOf(w.snap, c.Server)
-		if outlived, ends := w.outlived(c, d); outlived {
+		if f := d.doomed(); f != nil {
+			var v Verdict
+			if r, v = w.ruled(j, s, c, d, f); r == ends {
+				return v
+			}
+		}
+		if r == givesUp {
+			old, c = c.Ref(), nil
+		} else if outlived, ends := w.outlived(c, d); r == rulesNot && outlived {
 			// The new connection stands before the old one, which ends with its
 			// timer's next tick (ip_vs_conn_expire_now).
 			if ends {
@@ -46,7 +55,7 @@ func (w *Worker) inboundLocked(j *job, s *conntrack.Shard, hash uint64, key *con
 		}
 		d = w.e.destOf(w.snap, c.Server)
 	}
-	if d == nil || !d.available.Load() {
+	if d == nil || !d.available.Load() && r != keeps {
 		w.abandon(s, c, d)
 		return drop(ServerGone)
 	}
@@ -175,6 +184,7 @@ func (w *Worker) step(c *conntrack.Conn, d *dest, dir state.Dir) {
 	timeouts := w.e.timeouts.Load()
 	if c.Proto == ProtoUDP {
 		c.Timeout = timeouts.UDP
+		c.Flags &^= conntrack.GivenUp // its server is well again
 		if dir == state.Output && c.Control != 0 {
 			w.e.table.Assure(c.Control)
 		}
@@ -189,6 +199,11 @@ func (w *Worker) step(c *conntrack.Conn, d *dest, dir state.Dir) {
 	if next == state.TCPEstablished && c.Control != 0 {
 		w.e.table.Assure(c.Control)
 	}
+	d.recount(c)
+}
+
+// recount counts a connection whose state has changed as active, or not.
+func (d *dest) recount(c *conntrack.Conn) {
 	switch active := state.Active(c.Proto, c.State); {
 	case active && c.Flags&conntrack.Inactive != 0:
 		c.Flags &^= conntrack.Inactive

@@ -41,18 +41,24 @@ func reusable(c *conntrack.Conn, mode int) bool {
 // shard's lock.
 const sweepPiece = 1024
 
-// sweep ends the connections whose servers were deleted, and their templates
-// with the last of them (ip_vs_expire_nodest_conn_flush). Those that control
-// others are left alone. At most about limit of the table is looked at.
-func (e *Engine) sweep(snap *snapshot, limit int) {
-	if e.sweepDue.Swap(false) {
+// sweep lets those go that a policy for the life of servers has move, and ends
+// the connections whose servers were deleted, and their templates with the last
+// of them (ip_vs_expire_nodest_conn_flush). Those that control others are left
+// alone. At most about limit of the table is looked at.
+func (e *Engine) sweep(snap *snapshot, now int64, limit int) {
+	nodest, lives := e.sweepDue.Swap(false), e.lifeSweep.Swap(false)
+	if nodest || lives {
 		e.sweeping, e.sweepFrom = true, 0
+		e.nodest = e.nodest || nodest
 	}
 	for e.sweeping && limit > 0 {
 		e.sweepFrom = e.table.Scan(e.sweepFrom, sweepPiece, func(c *conntrack.Conn) {
 			limit--
 			d := e.destOf(snap, c.Server)
-			if d == nil || d.available.Load() || c.Children() != 0 {
+			if f := d.doomed(); f != nil && letMove(e.table.Home(c.Ref()), c, d, f, now) {
+				return
+			}
+			if !e.nodest || d == nil || d.available.Load() || c.Children() != 0 {
 				return
 			}
 			if c.Control != 0 {
@@ -66,7 +72,9 @@ func (e *Engine) sweep(snap *snapshot, limit int) {
 			e.endParent(snap, parent)
 		}
 		e.parents = e.parents[:0]
-		e.sweeping = e.sweepFrom != 0
+		if e.sweepFrom == 0 {
+			e.sweeping, e.nodest = false, false
+		}
 	}
 }
 

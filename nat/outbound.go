@@ -19,13 +19,23 @@ func (w *Worker) outbound(j *job) Verdict {
 		return w.stray(j, Endpoint{Proto: p.Proto, Addr: p.Src, Port: p.SrcPort})
 	}
 	j.server = c.Server
+	d := w.e.destOf(w.snap, c.Server)
+	renews := true
+	if f := d.doomed(); f != nil {
+		r, v := w.ruledReply(j, s, c, d, f)
+		if r == ends {
+			s.Unlock()
+			return v
+		}
+		renews = r != givesUp
+	}
 	hop := w.hop(c.Client)
 	v, ok := w.routable(j, hop)
 	if ok {
 		n := w.counts.of(c.Server)
 		n.OutPkts++
 		n.OutBytes += uint64(len(j.ip))
-		if d := w.e.destOf(w.snap, c.Server); d != nil {
+		if d != nil && renews {
 			w.observe(c, d)
 			w.step(c, d, state.Output)
 		}
@@ -35,7 +45,9 @@ func (w *Worker) outbound(j *job) Verdict {
 		} else {
 			v = drop(Truncated)
 		}
-		s.Arm(c, w.now, c.Timeout)
+		if renews {
+			s.Arm(c, w.now, c.Timeout)
+		}
 	}
 	s.Unlock()
 	return v

@@ -63,8 +63,19 @@ func (w *Worker) template(j *job, svc *service, spec *ServiceSpec) (conntrack.Re
 	c := s.Template(hash, &key)
 	var d *dest
 	if c != nil {
-		if d = w.e.destOf(w.snap, c.Server); !w.attracts(d) {
-			c.VirtualPort, c.DestPort = retiredPort, retiredPort
+		d = w.e.destOf(w.snap, c.Server)
+		var r ruling
+		if f := d.doomed(); f != nil {
+			var v Verdict
+			if r, v = w.ruledTemplate(j, s, c, d, f); r == ends {
+				return 0, nil, v
+			}
+		}
+		if r == rulesNot && !w.attracts(d) {
+			retire(c)
+			r = givesUp
+		}
+		if r == givesUp {
 			c = nil
 		}
 	}
@@ -95,6 +106,9 @@ func (w *Worker) template(j *job, svc *service, spec *ServiceSpec) (conntrack.Re
 	s.Arm(c, w.now, c.Timeout)
 	return c.Ref(), d, Verdict{}
 }
+
+// retire has a template found no more.
+func retire(c *conntrack.Conn) { c.VirtualPort, c.DestPort = retiredPort, retiredPort }
 
 // attracts reports whether templates of the server bring it new connections
 // (ip_vs_check_template). Being overloaded does not matter.

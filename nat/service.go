@@ -15,6 +15,7 @@ import (
 type service struct {
 	key   ServiceKey
 	stats tally
+	life  lifeTally
 
 	spec atomic.Pointer[ServiceSpec] // as last added or edited; never changed in place
 
@@ -36,11 +37,16 @@ type dest struct {
 	service   atomic.Pointer[service]
 	method    atomic.Uint32 // conntrack.Method of new connections
 	available atomic.Bool   // false once deleted
-	quiesced  atomic.Bool   // Weight is 0; for those who do not hold mu
+	// doom is nil while the server is well, and while all that its service wants is
+	// what the kernel does.
+	doom      atomic.Pointer[doom]
+	quiesced  atomic.Bool // Weight is 0; for those who do not hold mu
 	upper     atomic.Uint32
 	lower     atomic.Uint32
 	templates atomic.Int32 // persistence templates (persistconns); not in Total
 	stats     tally
+	weight    int32 // as wanted: that of Server is 0 while it is down; guarded by the service's mu
+	life      life
 }
 
 func (s *service) indexOf(k ServerKey) int {
@@ -52,7 +58,8 @@ func (d *dest) apply(spec *ServerSpec, add bool) {
 	if add || spec.Weight != 0 {
 		d.LastWeight = spec.Weight
 	}
-	d.Weight = spec.Weight
+	d.weight = spec.Weight
+	d.weigh()
 	d.quiesced.Store(spec.Weight == 0)
 	d.method.Store(uint32(spec.Method))
 	d.upper.Store(spec.Upper)
@@ -120,7 +127,7 @@ func (d *dest) referred() bool { return d.Total.Load() != 0 || d.templates.Load(
 
 func (d *dest) spec() ServerSpec {
 	return ServerSpec{
-		Key: d.key, Method: conntrack.Method(d.method.Load()), Weight: d.Weight,
+		Key: d.key, Method: conntrack.Method(d.method.Load()), Weight: d.weight,
 		Upper: d.upper.Load(), Lower: d.lower.Load(),
 	}
 }

@@ -94,6 +94,10 @@ type ServiceSpec struct {
 	Netmask uint32
 	// Tuning is for schedulers that can be tuned.
 	Tuning Tuning
+	// Life is what becomes of those who use a server that drains, is down or is
+	// removed; it is not changed in place. nil is what it was when a service is
+	// edited, and the zero LifePolicy when one is added.
+	Life *LifePolicy
 }
 
 // Tuning is what a service's scheduler may be told beyond the kernel's flags.
@@ -154,13 +158,23 @@ type ServerInfo struct {
 	Persistent int32 // persistence templates, which are no connections
 	Counters   Counters
 	Rates      Rates
+	// Event is what has befallen the server, 0 for nothing. Down is one of them.
+	Event LifeEvent
+	// Deadline is when what the service's policy has for then begins to happen, or
+	// began, in nanoseconds on the engine's clock; 0 for none, or not known yet.
+	Deadline   int64
+	LifeCounts LifeCounters
 }
 
 // ServiceInfo is a virtual service as it stands, its servers in list order:
 // newest first.
 type ServiceInfo struct {
 	ServiceSpec
-	Counters Counters
-	Rates    Rates
-	Servers  []ServerInfo
+	Counters   Counters
+	Rates      Rates
+	LifeCounts LifeCounters
+	Servers    []ServerInfo
+	// Removed are deleted servers that connections or templates refer to, or did
+	// some minutes ago, by address and port.
+	Removed []ServerInfo
 }

@@ -29,6 +29,8 @@ type trashed struct {
 func (e *Engine) discard(d *dest) {
 	d.Available = false
 	d.available.Store(false)
+	d.life.down = false
+	e.fare(d)
 	e.trash[d.trashKey()] = &trashed{dest: d}
 	if e.settings.ExpireNodestConn {
 		e.sweepDue.Store(true)
@@ -47,6 +49,7 @@ func (e *Engine) restore(s *service, key ServerKey) *dest {
 	delete(e.trash, k)
 	if d.service.Swap(s) != s {
 		d.stats.zero()
+		d.life.counts.zero()
 	}
 	return d
 }

@@ -48,6 +48,9 @@ type Out struct {
 	// -1 for one that had been held.
 	From int
 	Kind Kind // Forward or Reply
+	// Second says that this is the other one of two answers to one frame, which is
+	// counted by the first alone.
+	Second bool
 }
 
 // Ask is a next hop whose link-layer address the kernel should resolve.
@@ -126,6 +129,9 @@ func (w *Worker) Asks() []Ask { return w.asks }
 
 // Failed says that frame i of Out was not sent, and the kernel's reason.
 func (w *Worker) Failed(i int, errno syscall.Errno) {
+	if w.out[i].Second {
+		return
+	}
 	if w.out[i].Kind == Reply {
 		w.ledger.Replied--
 	} else {

@@ -128,20 +128,48 @@ func BuildTCPReset4(dst []byte, orig IPv4) int {
 	if !ok {
 		return 0
 	}
+	return putTCPReset4(dst, orig.TOS(), orig.Dst(), orig.Src(), &t)
+}
+
+// putTCPReset4 writes the packet of a reset with the precedence of the packet
+// that tos is of.
+func putTCPReset4(dst []byte, tos uint8, src, to [4]byte, t *TCPFields) int {
+	const n = IPv4MinLen + TCPMinLen
 	f := IPv4Fields{
-		TOS:      orig.TOS() &^ tosECN,
+		TOS:      tos &^ tosECN,
 		TotalLen: n,
 		Flags:    IPv4DontFragment,
 		TTL:      answerTTL,
 		Protocol: ProtoTCP,
-		Src:      orig.Dst(),
-		Dst:      orig.Src(),
+		Src:      src,
+		Dst:      to,
 	}
 	IPv4(dst).Encode(&f)
 	s := TCP(dst[IPv4MinLen:n])
-	s.Encode(&t)
+	s.Encode(t)
 	s.SetChecksum(^Fold(Sum(s, PseudoSum4(f.Src, f.Dst, ProtoTCP, TCPMinLen))))
 	return n
+}
+
+// BuildTCPReset4Onward writes the reset that takes the place of the valid packet
+// orig, a segment of a connection, on its way: from src to to, with the segment's
+// own numbers, so that the receiver takes it if it would have taken the segment
+// next (RFC 5961, section 3.2). If not, its answer is a challenge that the reset
+// of BuildTCPReset4 meets. Not answered is what BuildTCPReset4 does not answer.
+func BuildTCPReset4Onward(dst []byte, orig IPv4, src [4]byte, srcPort uint16, to [4]byte, toPort uint16) int {
+	if len(dst) < IPv4MinLen+TCPMinLen || orig.Protocol() != ProtoTCP || orig.Fragment() || !unicast4(orig) {
+		return 0
+	}
+	o := TCP(orig.Payload())
+	if !o.IsValid() || o.Flags()&RST != 0 {
+		return 0
+	}
+	t := TCPFields{SrcPort: srcPort, DstPort: toPort, Seq: o.Seq(), Flags: RST}
+	if o.Flags()&ACK != 0 {
+		t.Ack = o.Ack()
+		t.Flags |= ACK
+	}
+	return putTCPReset4(dst, orig.TOS(), src, to, &t)
 }
 
 // BuildTCPReset6 is [BuildTCPReset4] for IPv6 (tcp_v6_send_reset in

@@ -222,6 +222,48 @@ func TestBuildTCPResetRefuses(t *testing.T) {
 		if n := BuildTCPReset4(dst, b); n != 0 {
 			t.Errorf("%s: answered with %d bytes", name, n)
 		}
+		if n := BuildTCPReset4Onward(dst, b, [4]byte{10}, 1, [4]byte{11}, 2); n != 0 {
+			t.Errorf("%s: sent on as %d bytes", name, n)
+		}
+	}
+}
+
+func TestBuildTCPReset4Onward(t *testing.T) {
+	src, to := [4]byte{10, 1, 0, 100}, [4]byte{10, 2, 0, 11}
+	for _, tt := range []struct {
+		name string
+		seg  TCPFields
+		want TCPFields // none if no port is set
+	}{
+		{"data", TCPFields{Seq: 7, Ack: 9, Flags: ACK | PSH}, TCPFields{SrcPort: 80, DstPort: 8080, Seq: 7, Ack: 9, Flags: RST | ACK}},
+		{"SYN+ACK", TCPFields{Seq: 7, Ack: 9, Flags: SYN | ACK}, TCPFields{SrcPort: 80, DstPort: 8080, Seq: 7, Ack: 9, Flags: RST | ACK}},
+		{"FIN without ACK", TCPFields{Seq: 7, Ack: 9, Flags: FIN}, TCPFields{SrcPort: 80, DstPort: 8080, Seq: 7, Flags: RST}},
+		{"reset", TCPFields{Seq: 7, Flags: RST}, TCPFields{}},
+	} {
+		seg := make(TCP, TCPMinLen+5)
+		seg.Encode(&tt.seg)
+		orig := answerable(ProtoTCP, seg)
+		dst := make([]byte, 40)
+		n := BuildTCPReset4Onward(dst, orig, src, 80, to, 8080)
+		if tt.want.SrcPort == 0 {
+			if n != 0 {
+				t.Errorf("%s: %d bytes", tt.name, n)
+			}
+			continue
+		}
+		want := make(TCP, TCPMinLen)
+		want.Encode(&tt.want)
+		ip := IPv4(dst)
+		want.SetChecksum(TCP(ip.Payload()).Checksum())
+		if n != 40 || ip.Src() != src || ip.Dst() != to || !bytes.Equal(ip.Payload(), want) {
+			t.Errorf("%s: %x", tt.name, dst[:n])
+		}
+		if !ip.ChecksumOK() || !l4Right(ProtoTCP, ip.Payload(), pseudo4(ip, TCPMinLen)) {
+			t.Errorf("%s: wrong checksums: %x", tt.name, dst[:n])
+		}
+		if n := BuildTCPReset4Onward(dst[:39], orig, src, 80, to, 8080); n != 0 {
+			t.Errorf("%s: 39 bytes of room: %d", tt.name, n)
+		}
 	}
 }
 

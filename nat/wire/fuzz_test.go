@@ -309,6 +309,7 @@ func FuzzAnswers(f *testing.F) {
 			for _, n := range []int{
 				BuildICMPv4Error(dst, [4]byte{10, 1, 0, 100}, 1, ICMPv4DstUnreachable, ICMPv4PortUnreachable, 0, ip),
 				BuildTCPReset4(make([]byte, room), ip),
+				BuildTCPReset4Onward(make([]byte, room), ip, [4]byte{10, 1, 0, 100}, 80, [4]byte{10, 2, 0, 11}, 8080),
 			} {
 				if n > int(room) || n > ICMPv4ErrorMax {
 					t.Fatalf("%d bytes in %d", n, room)

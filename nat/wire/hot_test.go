@@ -37,6 +37,7 @@ func TestNoAllocs(t *testing.T) {
 		{"BuildICMPv4Error", func() bool { return BuildICMPv4Error(dst, [4]byte{10, 0, 0, 9}, 1, 3, 3, 0, tcp) > 0 }},
 		{"BuildICMPv6Error", func() bool { return BuildICMPv6Error(dst, [16]byte{9}, 1, 4, 0, tcp6) > 0 }},
 		{"BuildTCPReset4", func() bool { return BuildTCPReset4(dst, tcp) > 0 }},
+		{"BuildTCPReset4Onward", func() bool { return BuildTCPReset4Onward(dst, tcp, [4]byte{10}, 1, [4]byte{11}, 2) > 0 }},
 		{"BuildTCPReset6", func() bool { return BuildTCPReset6(dst, tcp6) > 0 }},
 	} {
 		ok := true
