@@ -2,6 +2,7 @@ package nat
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"syscall"
 
@@ -188,7 +189,7 @@ func (tx *Tx) AddServer(k ServiceKey, spec ServerSpec) error {
 	if is.has(spec.Key) {
 		return refuse(op, serverName(k, spec.Key), syscall.EEXIST, "")
 	}
-	if !unicast(spec.Key.Addr) && !tx.inTrash(k, spec.Key) && !tx.routes.Local(spec.Key.Addr) {
+	if !forOneHost(spec.Key.Addr) && !tx.inTrash(k, spec.Key) && !tx.routes.Local(spec.Key.Addr) {
 		return refuse(op, serverName(k, spec.Key), syscall.EINVAL, "a real server's address is unicast")
 	}
 	if tx.rehearsal != nil {
@@ -428,6 +429,14 @@ func serverName(k ServiceKey, s ServerKey) string {
 
 func is4(a Addr) bool {
 	return [12]byte(a[:12]) == [12]byte{10: 0xff, 11: 0xff}
+}
+
+// forOneHost reports whether the kernel takes an IPv4 address for that of a real
+// server: it is not 0.0.0.0, multicast or broadcast (inet_addr_type in
+// net/ipv4/fib_frontend.c).
+func forOneHost(a nic.Addr) bool {
+	ip := netip.AddrFrom16(a).Unmap()
+	return !ip.IsUnspecified() && !ip.IsMulticast() && ip != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
 // unicast reports whether an IPv4 address may be one host's: not 0/8,

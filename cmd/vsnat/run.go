@@ -5,6 +5,8 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"os/user"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,6 +23,7 @@ import (
 func runCommand() *cobra.Command {
 	cfg := daemon.Config{Socket: control.SocketPath()}
 	var debug bool
+	var group string
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run the director in the foreground",
@@ -43,6 +46,10 @@ SIGTERM or SIGINT ends it; nothing of it is left on the host.`,
 			if cfg.MaxConns < 1 {
 				return fmt.Errorf("invalid argument %d for --max-conns: at least 1", cfg.MaxConns)
 			}
+			var err error
+			if cfg.Group, err = groupNumber(group); err != nil {
+				return err
+			}
 			log := logger(debug)
 			defer func() { _ = log.Sync() }()
 			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGTERM, unix.SIGINT)
@@ -53,12 +60,28 @@ SIGTERM or SIGINT ends it; nothing of it is left on the host.`,
 	f := cmd.Flags()
 	f.StringSliceVarP(&cfg.NICs, "interface", "i", nil, "take packets from this NIC only; may be given several times")
 	f.StringVar(&cfg.Socket, "socket", cfg.Socket, "path of the control socket (VSNAT_SOCKET)")
+	f.StringVar(&group, "socket-group", "", "group, by name or number, whose members may use the control socket too")
 	f.StringVar(&cfg.Guard, "guard", "auto", "what keeps the host's stack away from our packets: auto, tcx, nft or off")
 	f.IntVar(&cfg.MaxConns, "max-conns", 1<<20, "bound on connections, 128 bytes each")
 	f.DurationVar(&cfg.Spin, "spin", -1, "how long a worker looks for more packets before it sleeps (default 50µs where cores are to spare)")
 	f.DurationVar(&cfg.Budget, "budget", 100*time.Microsecond, "what a packet may take, for the latency report")
 	f.BoolVar(&debug, "debug", false, "log more")
 	return cmd
+}
+
+// groupNumber returns the number of a group, which may be given as such.
+func groupNumber(name string) (int, error) {
+	if name == "" {
+		return control.NoGroup, nil
+	}
+	if n, err := strconv.ParseUint(name, 10, 31); err == nil {
+		return int(n), nil
+	}
+	g, err := user.LookupGroup(name)
+	if err != nil {
+		return 0, fmt.Errorf("invalid argument %q for --socket-group: there is no such group", name)
+	}
+	return strconv.Atoi(g.Gid)
 }
 
 // logger writes for people on a terminal and JSON otherwise.

@@ -99,9 +99,14 @@ func (c *Client) Marks(ctx context.Context) ([]MarkRule, error) {
 
 // Services returns all services in the director's own order.
 func (c *Client) Services(ctx context.Context) ([]ServiceEntry, error) {
-	var a servicesAnswer
-	err := c.do(ctx, http.MethodGet, "services", nil, &a)
-	return a.Services, err
+	all := []ServiceEntry{}
+	for e, err := range stream[ServiceEntry](ctx, c, "services?format="+ndjson) {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, e)
+	}
+	return all, nil
 }
 
 // Service returns one service, or an [*Error] with ESRCH.
@@ -143,25 +148,31 @@ func (c *Client) Report(ctx context.Context, name Report, v any) error {
 // Connections walks the connection table. It yields an error last when the
 // walk did not get to the end.
 func (c *Client) Connections(ctx context.Context) iter.Seq2[Connection, error] {
-	return func(yield func(Connection, error) bool) {
+	return stream[Connection](ctx, c, "connections")
+}
+
+// stream reads a listing with one object a line.
+func stream[T any](ctx context.Context, c *Client, what string) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
 		ctx, cancel := context.WithCancel(ctx) // closes the stream when the caller stops
 		defer cancel()
-		resp, err := c.send(ctx, http.MethodGet, "connections", nil)
+		var none T
+		resp, err := c.send(ctx, http.MethodGet, what, nil)
 		if err != nil {
-			yield(Connection{}, err)
+			yield(none, err)
 			return
 		}
 		defer resp.Body.Close()
 		for d := json.NewDecoder(resp.Body); ; {
-			var conn Connection
-			switch err := d.Decode(&conn); {
+			var v T
+			switch err := d.Decode(&v); {
 			case errors.Is(err, io.EOF):
 				return
 			case err != nil:
-				yield(Connection{}, fmt.Errorf("control: connections: %w", err))
+				yield(none, fmt.Errorf("control: %s: %w", what, err))
 				return
 			}
-			if !yield(conn, nil) {
+			if !yield(v, nil) {
 				return
 			}
 		}

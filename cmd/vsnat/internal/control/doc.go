@@ -5,7 +5,9 @@
 //	POST /v1/apply        run commands in order, stop at the first refused;
 //	                      with "go_on" go on after it
 //	POST /v1/transaction  run commands, all or none
-//	GET  /v1/services     services with their servers and counters
+//	GET  /v1/services     services with their servers and counters; with
+//	                      ?service=tcp:192.0.2.1:80 one of them, and with
+//	                      ?format=ndjson one JSON object a line
 //	GET  /v1/connections  the connection table, one JSON object a line
 //	GET  /v1/timeouts     the timeouts that ipvsadm --set changes
 //	GET  /v1/daemons      connection synchronisation daemons
@@ -15,7 +17,7 @@
 //	GET  /v1/info         version, table size, process
 //	GET  /v1/status, /v1/drops, /v1/latency   reports of the director
 //
-// Whoever may open the socket may do everything: the socket's mode, 0600, is
-// the access control. Refusals carry the errno that the kernel's IPVS gives for
+// Whoever may open the socket may do everything: the socket's mode, 0600, or 0660
+// with a group of one's choice, is the access control. Refusals carry the errno that the kernel's IPVS gives for
 // the same command, so that tools written for IPVS understand them.
 package control

@@ -51,6 +51,7 @@ func (r *recorder) done() int {
 func (r *recorder) entry() ServiceEntry {
 	return ServiceEntry{
 		Service: Service{ServiceID: mustID("tcp:10.0.0.1:80"), Scheduler: "rr", Netmask: FullMask},
+		Stats:   Stats{Conns: 2, CPS: 1},
 		Servers: []ServerEntry{{RealServer: RealServer{Address: netip.MustParseAddr("10.2.0.1"), Port: 80, Method: Masq, Weight: 1}, Active: 3}},
 	}
 }

@@ -36,21 +36,29 @@ const backlog = 128
 // Listener is the control socket. Closing it removes it.
 type Listener struct {
 	net.Listener
-	path string
-	lock *os.File
-	made os.FileInfo // the socket, to remove no other
+	path  string
+	group int // NoGroup, or the group that may use it
+	lock  *os.File
+	made  os.FileInfo // the socket, to remove no other
 
 	once   sync.Once
 	closed error // what Close returned
 }
 
+// NoGroup is no group of [ListenGroup].
+const NoGroup = -1
+
 // Listen takes the control socket at path, mode 0600. It is refused while
 // another process has it.
+func Listen(path string) (*Listener, error) { return ListenGroup(path, NoGroup) }
+
+// ListenGroup is Listen with the socket belonging to a group, by number, whose
+// members may use it: mode 0660.
 //
 // A lock on the file beside it, not the socket, says who has it: the kernel
 // drops the lock with the process, however that ends, so a socket without a
 // lock is stale and is replaced.
-func Listen(path string) (*Listener, error) {
+func ListenGroup(path string, group int) (*Listener, error) {
 	path, err := filepath.Abs(path) // also keeps "@name" from meaning an abstract socket
 	if err != nil {
 		return nil, fmt.Errorf("control: listen on %s: %w", path, err)
@@ -65,7 +73,7 @@ func Listen(path string) (*Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("control: listen on %s: %w", path, err)
 	}
-	l := &Listener{path: path, lock: lock}
+	l := &Listener{path: path, group: group, lock: lock}
 	if err := l.bind(); err != nil {
 		return nil, errors.Join(fmt.Errorf("control: listen on %s: %w", path, err), l.dropLock())
 	}
@@ -115,7 +123,14 @@ func (l *Listener) open() (err error) {
 			err = errors.Join(err, os.Remove(l.path))
 		}
 	}()
-	if err := os.Chmod(l.path, 0o600); err != nil {
+	mode := fs.FileMode(0o600)
+	if l.group != NoGroup {
+		if err := os.Lchown(l.path, -1, l.group); err != nil {
+			return err
+		}
+		mode = 0o660
+	}
+	if err := os.Chmod(l.path, mode); err != nil {
 		return err
 	}
 	if l.made, err = os.Lstat(l.path); err != nil {

@@ -103,7 +103,7 @@ var routes = map[string]struct {
 }{
 	"apply":       {nil, post(serveCommands(Stop))},
 	"transaction": {nil, post(serveCommands(Atomic))},
-	"services":    {[]string{"service"}, get((*Server).serveServices)},
+	"services":    {[]string{"service", "format"}, get((*Server).serveServices)},
 	"connections": {nil, get((*Server).serveConnections)},
 	"timeouts":    {nil, get((*Server).serveTimeouts)},
 	"daemons":     {nil, get((*Server).serveDaemons)},
@@ -159,53 +159,80 @@ type servicesAnswer struct {
 	Services []ServiceEntry `json:"services"`
 }
 
-func (s *Server) serveServices(w http.ResponseWriter, _ *http.Request, q url.Values) {
-	if !q.Has("service") {
-		answer(w, http.StatusOK, servicesAnswer{Services: s.director.Services()})
-		return
+// ndjson is the format of a listing with one JSON object a line, which the
+// reader can begin to read before it is written to the end.
+const ndjson = "ndjson"
+
+func (s *Server) serveServices(w http.ResponseWriter, r *http.Request, q url.Values) {
+	var list []ServiceEntry
+	if q.Has("service") {
+		id, err := ParseServiceID(q.Get("service"))
+		if err != nil {
+			fail(w, http.StatusBadRequest, &Error{Errno: Errno(syscall.EINVAL), Message: err.Error()})
+			return
+		}
+		entry, err := s.director.Service(id)
+		if err != nil {
+			fail(w, http.StatusNotFound, refusal(err))
+			return
+		}
+		list = []ServiceEntry{entry}
+	} else {
+		list = s.director.Services()
 	}
-	id, err := ParseServiceID(q.Get("service"))
-	if err != nil {
-		e := &Error{Errno: Errno(syscall.EINVAL), Message: err.Error()}
-		fail(w, http.StatusBadRequest, e)
-		return
+	switch format := q.Get("format"); format {
+	case "", "json":
+		answer(w, http.StatusOK, servicesAnswer{Services: list})
+	case ndjson:
+		s.stream(w, r, func(put func(any)) bool {
+			n := min(len(list), servicesBatch)
+			for i := range list[:n] {
+				put(&list[i])
+			}
+			list = list[n:]
+			return len(list) > 0
+		})
+	default:
+		fail(w, http.StatusBadRequest, &Error{Errno: Errno(syscall.EINVAL), Message: fmt.Sprintf("format %q is none of json, ndjson", format)})
 	}
-	entry, err := s.director.Service(id)
-	if err != nil {
-		fail(w, http.StatusNotFound, refusal(err))
-		return
-	}
-	answer(w, http.StatusOK, servicesAnswer{Services: []ServiceEntry{entry}})
 }
 
-// serveConnections streams: the table may be larger than memory should be. A
-// client that takes longer than the write limit over one batch is cut off.
+// servicesBatch is how many services are written at a time.
+const servicesBatch = 64
+
+// serveConnections streams: the table may be larger than memory should be.
 func (s *Server) serveConnections(w http.ResponseWriter, r *http.Request, _ url.Values) {
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	var (
-		ctl    = http.NewResponseController(w)
-		conns  = make([]Connection, s.limits.batch)
-		out    bytes.Buffer
-		enc    = json.NewEncoder(&out)
-		cursor uint64
-		n      int
-	)
-	for r.Context().Err() == nil {
+	conns := make([]Connection, s.limits.batch)
+	cursor := uint64(0)
+	s.stream(w, r, func(put func(any)) bool {
+		var n int
 		n, cursor = s.director.Connections(cursor, conns)
 		for i := range conns[:n] {
-			if err := enc.Encode(&conns[i]); err != nil {
-				panic(fmt.Sprintf("control: a connection is no JSON: %v", err)) // its types rule it out
-			}
+			put(&conns[i])
 		}
+		return cursor != 0
+	})
+}
+
+// stream writes what next puts, batch by batch, as long as it returns true. A
+// client that takes longer than the write limit over one batch is cut off.
+func (s *Server) stream(w http.ResponseWriter, r *http.Request, next func(put func(any)) bool) {
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	var out bytes.Buffer
+	ctl, enc := http.NewResponseController(w), json.NewEncoder(&out)
+	put := func(v any) {
+		if err := enc.Encode(v); err != nil {
+			panic(fmt.Sprintf("control: an entry is no JSON: %v", err)) // its types rule it out
+		}
+	}
+	for more := true; more && r.Context().Err() == nil; {
+		more = next(put)
 		// Handlers called without a connection below have no deadline to set.
 		if err := ctl.SetWriteDeadline(time.Now().Add(s.limits.write)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 			return
 		}
 		if _, err := out.WriteTo(w); err != nil {
 			return // the client is gone or too slow
-		}
-		if cursor == 0 {
-			return
 		}
 	}
 }

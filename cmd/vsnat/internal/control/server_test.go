@@ -179,10 +179,10 @@ func TestFormChecks(t *testing.T) {
 
 // TestGet checks the requests that change nothing.
 func TestGet(t *testing.T) {
-	const one = `{"services":[{"family":"ipv4","protocol":"tcp","address":"10.0.0.1","port":80,"scheduler":"rr","netmask":"255.255.255.255",` +
-		`"stats":{"conns":0,"in_pkts":0,"out_pkts":0,"in_bytes":0,"out_bytes":0,"cps":0,"in_pps":0,"out_pps":0,"in_bps":0,"out_bps":0},` +
-		`"servers":[{"address":"10.2.0.1","port":80,"method":"masq","weight":1,"active":3,"inactive":0,"persistent":0,` +
-		`"stats":{"conns":0,"in_pkts":0,"out_pkts":0,"in_bytes":0,"out_bytes":0,"cps":0,"in_pps":0,"out_pps":0,"in_bps":0,"out_bps":0}}]}]}`
+	const entry = `{"family":"ipv4","protocol":"tcp","address":"10.0.0.1","port":80,"scheduler":"rr","netmask":"255.255.255.255",` +
+		`"stats":{"conns":2,"in_pkts":0,"out_pkts":0,"in_bytes":0,"out_bytes":0,"cps":1,"in_pps":0,"out_pps":0,"in_bps":0,"out_bps":0},` +
+		`"servers":[{"address":"10.2.0.1","port":80,"method":"masq","weight":1,"active":3,"inactive":0,"persistent":0}]}`
+	const one = `{"services":[` + entry + `]}`
 	const conn = `{"protocol":"tcp","client":"10.0.0.0:4000","virtual":"","destination":"","state":"ESTABLISHED","expires":900,"in_pkts":0}`
 	for _, c := range []struct {
 		method, target string
@@ -193,6 +193,10 @@ func TestGet(t *testing.T) {
 		{"GET", "/v1/services?service=tcp:10.0.0.1:80", 200, one},
 		{"GET", "/v1/services?service=tcp:10.0.0.2:80", 404, `{"error":{"index":0,"errno":"ESRCH","message":"no such process"}}`},
 		{"GET", "/v1/services?service=fwmark:3", 404, `{"error":{"index":0,"errno":"ESRCH","message":"no such process"}}`},
+		{"GET", "/v1/services?format=json", 200, one},
+		{"GET", "/v1/services?format=ndjson", 200, entry},
+		{"GET", "/v1/services?service=tcp:10.0.0.1:80&format=ndjson", 200, entry},
+		{"GET", "/v1/services?format=xml", 400, `{"error":{"index":0,"errno":"EINVAL","message":"format \"xml\" is none of json, ndjson"}}`},
 		{"GET", "/v1/services?service=x", 400, `{"error":{"index":0,"errno":"EINVAL","message":"service \"x\" begins with none of tcp:, udp:, sctp:, fwmark:, fwmark6: as it must"}}`},
 		{"GET", "/v1/services?sort=1", 400, `{"error":{"index":0,"message":"/v1/services takes no parameter \"sort\""}}`},
 		{"GET", "/v1/services?service=a&service=b", 400, `{"error":{"index":0,"message":"parameter \"service\" is given twice"}}`},

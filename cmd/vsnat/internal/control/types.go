@@ -139,7 +139,7 @@ type RealServer struct {
 }
 
 // Stats are the counters of a service or server since it was added or zeroed,
-// and their rates.
+// and their rates. In a listing they are left out when all are 0.
 type Stats struct {
 	Conns    uint64 `json:"conns"`
 	InPkts   uint64 `json:"in_pkts"`
@@ -158,7 +158,7 @@ type Stats struct {
 // newest first, as the kernel keeps them.
 type ServiceEntry struct {
 	Service
-	Stats   Stats         `json:"stats"`
+	Stats   Stats         `json:"stats,omitzero"`
 	Servers []ServerEntry `json:"servers"`
 }
 
@@ -168,7 +168,7 @@ type ServerEntry struct {
 	Active     uint32 `json:"active"`
 	Inactive   uint32 `json:"inactive"`
 	Persistent uint32 `json:"persistent"` // persistence templates
-	Stats      Stats  `json:"stats"`
+	Stats      Stats  `json:"stats,omitzero"`
 }
 
 // Connection is one entry of the connection table. A persistence template has

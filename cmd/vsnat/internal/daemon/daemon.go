@@ -37,6 +37,7 @@ const GuardOff = "off"
 // Config is what the director is started with.
 type Config struct {
 	Socket   string        // path of the control socket
+	Group    int           // whose members may use it, or control.NoGroup
 	NICs     []string      // names of the NICs to take packets from; empty is all
 	Guard    string        // "" for the best there is, guard.TCX, guard.NFT or GuardOff
 	MaxConns int           // bound on connections
@@ -95,7 +96,7 @@ type keeper interface {
 // Run is the director until ctx ends. ready is called when it forwards and the
 // control socket answers.
 func Run(ctx context.Context, cfg Config, logger *zap.Logger, ready func()) (err error) {
-	listener, err := control.Listen(cfg.Socket)
+	listener, err := control.ListenGroup(cfg.Socket, cfg.Group)
 	if err != nil {
 		return err
 	}

@@ -80,6 +80,7 @@ const (
 	optTunNoCsum
 	optTunCsum
 	optTunRemCsum
+	optAtomic // vsnat's own
 	numOpts
 )
 
@@ -119,6 +120,7 @@ var optNames = [numOpts]string{
 	optTunNoCsum:      "tun-nocsum",
 	optTunCsum:        "tun-csum",
 	optTunRemCsum:     "tun-remcsum",
+	optAtomic:         "atomic",
 }
 
 // optSet is a set of opts.
@@ -158,7 +160,7 @@ var commandRules = [...]rule{
 	cmdTimeouts:     {},
 	cmdStartDaemon:  {may: set(optMcast, optSyncID, optMcastGroup, optMcastPort, optMcastTTL, optSyncMaxLen)},
 	cmdStopDaemon:   {may: set(optSyncID)},
-	cmdRestore:      {},
+	cmdRestore:      {may: set(optAtomic)},
 	cmdSave:         {may: set(optNumeric)},
 	cmdZero:         {may: set(optService)},
 }
@@ -214,6 +216,7 @@ const (
 	tagPersistentConn
 	tagNoSort
 	tagSort
+	tagAtomic
 	tagPE
 	tagMcastGroup
 	tagMcastPort
@@ -284,6 +287,7 @@ var options = []option{
 	{"tun-info", 0, noArg, tagTunInfo},
 	{"nosort", 0, noArg, tagNoSort},
 	{"sort", 0, noArg, tagSort},
+	{"atomic", 0, noArg, tagAtomic},
 
 	{"mcast-interface", 0, needArg, tagMcastInterface},
 	{"mcast-group", 0, needArg, tagMcastGroup},

@@ -22,7 +22,7 @@ const helpUsage = `Usage:
   P -A|E virtual-service [-s scheduler] [-p [timeout]] [-M netmask] [--pe engine] [-b flags]
   P -D virtual-service
   P -C
-  P -R
+  P -R [--atomic]
   P -S [-n]
   P -a|e virtual-service -r server-address [options]
   P -d virtual-service -r server-address
@@ -95,6 +95,7 @@ Options:
   --tun-info                          show tunnels
   --nosort                            do not sort
   --sort                              does nothing
+  --atomic                            restore all rules or, if one is refused, none
   --numeric      -n                   show numbers, not names
 Daemon options:
   --syncid id                         0 by default

@@ -11,7 +11,8 @@
 //   - what vsnat cannot do yet is refused with vsnat's reason;
 //   - IPv4-mapped IPv6 addresses are refused;
 //   - -b with nothing but commas is a usage error, not a crash;
-//   - the last line of -R counts even if it ends in blanks without a newline.
+//   - the last line of -R counts even if it ends in blanks without a newline;
+//   - -R and ipvsadm-restore take --atomic.
 //
 // The weight limit is that of Debian's package, 2147483647, not 65535.
 package ipvsadm
@@ -25,6 +26,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -36,6 +38,8 @@ type Client interface {
 	Socket() string
 	Info(context.Context) (control.Info, error)
 	Apply(context.Context, ...control.Command) error
+	ApplyAll(context.Context, ...control.Command) ([]*control.Error, error)
+	Transact(context.Context, ...control.Command) error
 	Services(context.Context) ([]control.ServiceEntry, error)
 	Service(context.Context, control.ServiceID) (control.ServiceEntry, error)
 	Connections(context.Context) iter.Seq2[control.Connection, error]
@@ -72,7 +76,7 @@ func run(argv0 string, args []string, stdin io.Reader, stdout, stderr io.Writer,
 	a := &app{
 		name:   argv0,
 		ctx:    context.Background(),
-		in:     bufio.NewReader(stdin),
+		in:     bufio.NewReaderSize(stdin, rulesBuffer),
 		out:    bufio.NewWriter(stdout),
 		err:    stderr,
 		client: client,
@@ -145,7 +149,7 @@ func (a *app) ipvsadm(args []string) (int, error) {
 	if len(args) == 0 {
 		return codeOK, a.listAll(info, 0)
 	}
-	return a.process(info, args, false)
+	return a.process(info, args)
 }
 
 // connect asks the director who it is, before anything else, as ipvsadm asks
@@ -167,16 +171,27 @@ func (a *app) connect() (control.Info, error) {
 
 // process runs one command line. The code is that of a command that was
 // carried out or refused; whatever ends the program is a [*stop].
-func (a *app) process(info control.Info, args []string, nested bool) (int, error) {
+func (a *app) process(info control.Info, args []string) (int, error) {
+	r, err := a.request(args)
+	return a.carryOut(info, r, err, false)
+}
+
+// request reads a command line. An error is a [*scanError] or a [*stop].
+func (a *app) request(args []string) (*request, error) {
 	r, err := a.parse(args)
 	if err != nil {
-		if bad := (*scanError)(nil); errors.As(err, &bad) {
-			fmt.Fprintln(a.err, bad.Error())
-			return codeRefused, nil
-		}
-		return 0, err
+		return nil, err
 	}
-	if err := r.complete(); err != nil {
+	return r, r.complete()
+}
+
+// carryOut runs what request returned. Rules that are read are nested.
+func (a *app) carryOut(info control.Info, r *request, err error, nested bool) (int, error) {
+	if bad := (*scanError)(nil); errors.As(err, &bad) {
+		fmt.Fprintln(a.err, bad.Error())
+		return codeRefused, nil
+	}
+	if err != nil {
 		return 0, err
 	}
 	switch r.cmd {
@@ -189,8 +204,11 @@ func (a *app) process(info control.Info, args []string, nested bool) (int, error
 	case cmdSave:
 		return codeOK, a.listAll(info, r.format|formatRule)
 	case cmdRestore:
-		if nested {
+		switch {
+		case nested:
 			return 0, a.tryHelp()
+		case r.opts.has(optAtomic):
+			return a.restoreAtomically(nil)
 		}
 		return a.readRules(info)
 	}
@@ -218,7 +236,7 @@ func (a *app) save(args []string) (int, error) {
 
 // restore is ipvsadm-restore: clears the table and reads rules from standard
 // input, without the lines that begin with #.
-func (a *app) restore([]string) (int, error) {
+func (a *app) restore(args []string) (int, error) {
 	all, err := io.ReadAll(a.in)
 	if err != nil {
 		return 0, usage("cannot read the rules: %v", err)
@@ -227,6 +245,8 @@ func (a *app) restore([]string) (int, error) {
 	for line := range strings.Lines(string(all)) {
 		if !strings.HasPrefix(line, "#") {
 			rules.WriteString(line)
+		} else {
+			rules.WriteByte('\n') // keeps the lines' numbers
 		}
 	}
 	a.in.Reset(strings.NewReader(rules.String()))
@@ -236,8 +256,11 @@ func (a *app) restore([]string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if code, err := a.process(info, []string{"-C"}, false); code != codeOK || err != nil {
+	if slices.Contains(args, "--atomic") {
+		return a.restoreAtomically([]control.Command{{Op: control.Flush}})
+	}
+	if code, err := a.process(info, []string{"-C"}); code != codeOK || err != nil {
 		return code, err
 	}
-	return a.process(info, []string{"-R"}, false)
+	return a.process(info, []string{"-R"})
 }

@@ -2,7 +2,9 @@ package ipvsadm
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"slices"
@@ -10,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"vsnat/cmd/vsnat/internal/control"
 )
@@ -308,5 +311,79 @@ func TestSaveRestore(t *testing.T) {
 		if _, again, _ := tool(after, "-S"+numeric); again != saved {
 			t.Errorf("saved\n%sand after restoring it\n%s", saved, again)
 		}
+	}
+}
+
+// restoreFrom runs -R, or what else argv says, over rules.
+func restoreFrom(c Client, argv, rules string) (code int, stderr string) {
+	var out, err bytes.Buffer
+	args := strings.Fields(argv)
+	code = run(args[0], args[1:], strings.NewReader(rules), &out, &err, c, newTestNames())
+	return code, err.String()
+}
+
+// What -R does with bad lines, as the real one and with --atomic.
+func TestRestoreOfBadLines(t *testing.T) {
+	const good, bad = "-A -t 10.0.0.1:80 -s rr\n", "-A -t 10.0.0.2:80 -s nosuch\n"
+	const badText = "Scheduler or persistence engine not found\n"
+	for _, c := range []struct {
+		argv, rules string
+		code        int
+		stderr      string
+		services    int
+	}{
+		{"ipvsadm -R", good + bad, 255, badText, 2},
+		{"ipvsadm -R", bad + good, 0, badText, 2},
+		{"ipvsadm -R", bad + bad + good, 0, badText + badText, 2},
+		{"ipvsadm -R", good + "-A -t [::ffff:10.0.0.1]:80\n" + good, 255, "Invalid operation.  Possibly wrong module version, address not unicast, ...\nService already exists\n", 2},
+		{"ipvsadm -R", good + "-A\n" + bad, 2, "You need to supply the 'service-address' option for the 'add-service' command\n", 2},
+		{"ipvsadm -R", good + "--nosuch\n", 255, "Try `ipvsadm -h' or 'ipvsadm --help' for more information.\n", 2},
+		{"ipvsadm -R", good + "-A --nosuch\n" + good, 255, "--nosuch: unknown option\nService already exists\n", 2},
+		{"ipvsadm -R --atomic", good, 0, "", 2},
+		{"ipvsadm -R --atomic", "", 0, "", 1},
+		{"ipvsadm -R --atomic", good + "\n" + bad, 255, "line 3: " + badText, 1},
+		{"ipvsadm -R --atomic", good + "-A --nosuch\n", 255, "line 2: --nosuch: unknown option\n", 1},
+		{"ipvsadm -R --atomic", good + "-A\n", 2, "line 2: You need to supply the 'service-address' option for the 'add-service' command\n", 1},
+		{"ipvsadm -R --atomic", good + "-L\n", 2, "line 2: only commands that change something go with --atomic\n", 1},
+		{"ipvsadm -R --atomic", good + "-A -t [::ffff:10.0.0.1]:80\n", 255, "line 2: Invalid operation.  Possibly wrong module version, address not unicast, ...\n", 1},
+		{"ipvsadm-restore", good + bad, 255, badText, 1},
+		{"ipvsadm-restore --atomic", "# rules\n" + good, 0, "", 1},
+		{"ipvsadm-restore --atomic", "# rules\n" + good + good + good + good, 255, "line 3: Service already exists\n", 1},
+		{"ipvsadm -L --atomic", "", 2, "Illegal 'atomic' option with the 'list' command\n", 1},
+	} {
+		k := newKernel()
+		k.services = []control.ServiceEntry{service("tcp:10.9.9.9:80", "rr")}
+		code, stderr := restoreFrom(serve(t, k), c.argv, c.rules)
+		if code != c.code || stderr != c.stderr || len(k.services) != c.services {
+			t.Errorf("%s of %q: code %d, %d services, %q\nwant %d, %d, %q", c.argv, c.rules, code, len(k.services), stderr, c.code, c.services, c.stderr)
+		}
+	}
+}
+
+// A line that has come is carried out before the next one does.
+func TestRestoreDoesNotWait(t *testing.T) {
+	k := newKernel()
+	client := serve(t, k)
+	r, w := io.Pipe()
+	done := make(chan int)
+	go func() {
+		var out, err bytes.Buffer
+		done <- run("ipvsadm", []string{"-R"}, r, &out, &err, client, newTestNames())
+	}()
+	for i := range 3 {
+		fmt.Fprintf(w, "-A -t 10.0.0.%d:80\n", i)
+		for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+			all, err := client.Services(context.Background())
+			if err == nil && len(all) == i+1 {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatalf("%d services, %v", len(all), err)
+			}
+		}
+	}
+	w.Close()
+	if code := <-done; code != 0 {
+		t.Errorf("code %d", code)
 	}
 }

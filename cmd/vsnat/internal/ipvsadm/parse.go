@@ -138,6 +138,7 @@ var onceOf = map[tag]opt{
 	tagPersistentConn: optPersistentConn, tagTunInfo: optTunInfo, tagNoSort: optNoSort,
 	tagMcastInterface: optMcast, tagMcastGroup: optMcastGroup, tagMcastPort: optMcastPort, tagMcastTTL: optMcastTTL,
 	tagSyncMaxLen: optSyncMaxLen, tagSyncID: optSyncID,
+	tagAtomic: optAtomic,
 }
 
 // formats are the options that only choose what a listing shows.
@@ -160,7 +161,7 @@ func (a *app) option(r *request, s *scanner, t tag, arg *string) error {
 		return a.serverOption(&r.server, &r.service, t, arg)
 	case tagMcastInterface, tagMcastGroup, tagMcastPort, tagMcastTTL, tagSyncMaxLen, tagSyncID:
 		return daemonOption(&r.daemon, t, *arg)
-	case 'c', tagTimeout, tagDaemon, tagSort:
+	case 'c', tagTimeout, tagDaemon, tagSort, tagAtomic:
 		return nil // known by r.opts; sorting is the default
 	}
 	return usage("invalid option `%s'", s.word()) // a second command
