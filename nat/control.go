@@ -160,8 +160,8 @@ func (tx *Tx) Flush() {
 func checkServer(op string, k ServiceKey, spec *ServerSpec) error {
 	subject := serverName(k, spec.Key)
 	switch {
-	case spec.Method != conntrack.Masq:
-		return refuse(op, subject, syscall.EOPNOTSUPP, "only masquerading (-m) is supported")
+	case spec.Method != conntrack.Masq && spec.Method != conntrack.Direct:
+		return refuse(op, subject, syscall.EOPNOTSUPP, "only masquerading (-m) and direct routing (-g) are supported")
 	case spec.Weight < 0:
 		return refuse(op, subject, syscall.ERANGE, "a weight is at least 0")
 	case spec.Lower > spec.Upper:
@@ -169,7 +169,7 @@ func checkServer(op string, k ServiceKey, spec *ServerSpec) error {
 	case spec.Upper > 1<<31-1:
 		return refuse(op, subject, syscall.EINVAL, "a threshold is at most 2147483647")
 	case !is4(spec.Key.Addr):
-		return refuse(op, subject, syscall.EINVAL, "a masqueraded server is of its service's address family")
+		return refuse(op, subject, syscall.EINVAL, "a server that is not tunnelled to is of its service's address family")
 	}
 	return nil
 }

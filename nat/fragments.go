@@ -30,9 +30,10 @@ type fate struct {
 	decided bool
 	// rest is Forward, or the verdict on each of them.
 	rest Verdict
-	// If rest is Forward: the addresses after the rewrite, and whose bytes they
-	// are.
+	// If rest is Forward: the addresses after the rewrite, where they go, and whose
+	// bytes they are.
 	src, dst [4]byte
+	next     Addr
 	server   uint32 // the engine's number; 0 is none
 	toServer bool
 }
@@ -96,7 +97,7 @@ func (w *Worker) firstFragment(j *job) Verdict {
 	switch v.Kind {
 	case Forward, Hold:
 		d.Fate.rest = forwarded
-		d.Fate.src, d.Fate.dst = j.ip.Src(), j.ip.Dst()
+		d.Fate.src, d.Fate.dst, d.Fate.next = j.ip.Src(), j.ip.Dst(), j.next
 		d.Fate.server, d.Fate.toServer = j.server, j.toServer
 	case Reply:
 		d.Fate.rest = drop(NoAnswer) // the one answer was given
@@ -148,7 +149,7 @@ func (w *Worker) follow(j *job, to *fate) Verdict {
 	if to.rest != forwarded {
 		return to.rest
 	}
-	hop := w.hop(mapped(to.dst))
+	hop := w.hop(to.next)
 	switch {
 	case hop.State == nic.HopNoRoute:
 		return drop(NoRouteOut)
@@ -173,6 +174,7 @@ func (w *Worker) follow(j *job, to *fate) Verdict {
 	j.ip.SetSrc(to.src)
 	j.ip.SetDst(to.dst)
 	j.ip.DecTTL()
+	j.next = to.next
 	return w.send(j, hop, nil)
 }
 

@@ -111,6 +111,8 @@ func command(e *Engine, line string) error {
 		case "-r":
 			ap := netip.MustParseAddrPort(next())
 			srv.Key = ServerKey{Addr: ap.Addr().As16(), Port: ap.Port()}
+		case "-g":
+			srv.Method = conntrack.Direct
 		case "-m":
 			srv.Method = conntrack.Masq
 		case "-w":

@@ -39,7 +39,7 @@ type holdQueue struct {
 type held struct {
 	frame  nic.Frame
 	state  heldState
-	dst    Addr // of the rewritten packet
+	dst    Addr // whose next hop it waits for
 	since  int64
 	undo   undo
 	asked  int64
@@ -74,7 +74,7 @@ func (q *holdQueue) put(j *job, now int64, from *conntrack.Conn) bool {
 		}
 		*h = held{
 			frame: nic.Frame{Buf: h.memory[:copy(h.memory, j.f.Buf)], WireLen: len(j.eth)},
-			state: heldWaits, dst: mapped(j.ip.Dst()), since: now, asked: now, memory: h.memory,
+			state: heldWaits, dst: j.next, since: now, asked: now, memory: h.memory,
 		}
 		if from != nil {
 			h.undo = undo{answer: true, addr: from.Virtual, port: from.VirtualPort}

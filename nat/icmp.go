@@ -30,7 +30,8 @@ func (w *Worker) icmpInbound(j *job) Verdict {
 	if c == nil {
 		return passed
 	}
-	if !j.partial() && !icmp.ChecksumOK() {
+	masq := c.Method() == conntrack.Masq
+	if masq && !j.partial() && !icmp.ChecksumOK() {
 		return drop(BadICMPChecksum)
 	}
 	n := w.counts.of(c.Server)
@@ -44,6 +45,12 @@ func (w *Worker) icmpInbound(j *job) Verdict {
 		return drop(ServerIsLocal)
 	case j.ip.TTL() <= 1:
 		return drop(NoAnswer)
+	}
+	j.next = c.Dest
+	if !masq {
+		c.InPkts++
+		j.ip.DecTTL()
+		return w.send(j, hop, nil)
 	}
 	if !wire.RewriteQuotedSrc4(icmp, [4]byte(c.Dest[12:]), c.DestPort) {
 		return drop(Truncated)
@@ -85,6 +92,12 @@ func (w *Worker) icmpOutbound(j *job) Verdict {
 		// Not on its way to the client that the quoted packet came from.
 		return passed
 	}
+	if c.Method() != conntrack.Masq {
+		n := w.counts.of(c.Server)
+		n.OutPkts++
+		n.OutBytes += uint64(len(j.ip))
+		return w.stray(j, server)
+	}
 	if !j.partial() && !icmp.ChecksumOK() {
 		return drop(BadICMPChecksum)
 	}
@@ -98,6 +111,7 @@ func (w *Worker) icmpOutbound(j *job) Verdict {
 	if !wire.RewriteQuotedDst4(icmp, [4]byte(c.Virtual[12:]), c.VirtualPort) {
 		return drop(Truncated)
 	}
+	j.next = c.Client
 	j.ip.DecTTL()
 	j.ip.SetSrc([4]byte(c.Virtual[12:]))
 	j.f.VNet().Clear()

@@ -163,7 +163,7 @@ func (w *Worker) pick(j *job, svc *service, spec *ServiceSpec) (*dest, Verdict) 
 func (w *Worker) attach(j *job, c *conntrack.Conn, d *dest, port uint16) {
 	c.Mark = w.mark(j)
 	c.Server, c.Dest, c.DestPort = d.ID, d.key.Addr, port
-	c.Flags |= conntrack.Flags(d.method.Load()) | conntrack.Inactive
+	c.Flags |= d.connFlags()
 	w.counts.of(d.ID).Conns++
 }
 
@@ -190,6 +190,14 @@ func (w *Worker) step(c *conntrack.Conn, d *dest, dir state.Dir) {
 		}
 		return
 	}
+	if c.Flags&conntrack.NoOutput != 0 {
+		// The server's packets do not pass here, until one does.
+		if dir == state.Output {
+			c.Flags &^= conntrack.NoOutput
+		} else {
+			dir = state.InputOnly
+		}
+	}
 	next := state.NextTCP(w.snap.defences.secure, dir, state.TCPEvent(w.pkt.TCPFlags), state.TCP(c.State))
 	c.Timeout = timeouts.TCP[next]
 	if next == state.TCP(c.State) {
@@ -214,8 +222,9 @@ func (d *dest) recount(c *conntrack.Conn) {
 	}
 }
 
-// toServer rewrites the packet for its real server and sends it there
-// (ip_vs_nat_xmit). Its checks come in the kernel's order.
+// toServer sends the packet to its real server: rewritten for it
+// (ip_vs_nat_xmit), or as it is (ip_vs_dr_xmit). The checks come in the kernel's
+// order.
 func (w *Worker) toServer(j *job, c *conntrack.Conn) Verdict {
 	hop := w.hop(c.Dest)
 	switch hop.State {
@@ -234,8 +243,9 @@ func (w *Worker) toServer(j *job, c *conntrack.Conn) Verdict {
 		}
 		return w.answerError(j, w.pkt.Dst, wire.ICMPv4DstUnreachable, wire.ICMPv4FragNeeded, uint32(hop.MTU))
 	}
-	if !forward.MasqIn(j.ip, j.l4, j.partial(), c) {
+	if c.Method() == conntrack.Masq && !forward.MasqIn(j.ip, j.l4, j.partial(), c) {
 		return drop(Truncated)
 	}
+	j.next = c.Dest
 	return w.send(j, hop, c)
 }

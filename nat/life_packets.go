@@ -146,13 +146,16 @@ func (w *Worker) reset(j *job, c *conntrack.Conn, a Action, fromClient bool) Ver
 	if !on {
 		return v
 	}
-	to, toPort, from, fromPort := c.Dest, c.DestPort, c.Client, c.ClientPort
-	if !fromClient {
-		to, toPort, from, fromPort = c.Client, c.ClientPort, c.Virtual, c.VirtualPort
+	next, to, toPort, from, fromPort := c.Dest, c.Dest, c.DestPort, c.Client, c.ClientPort
+	switch {
+	case !fromClient:
+		next, to, toPort, from, fromPort = c.Client, c.Client, c.ClientPort, c.Virtual, c.VirtualPort
+	case c.Method() != conntrack.Masq:
+		to, toPort = c.Virtual, c.VirtualPort
 	}
 	f, room := w.answers.next()
 	n := wire.BuildTCPReset4Onward(room, j.ip, [4]byte(from[12:]), fromPort, [4]byte(to[12:]), toPort)
-	o := w.answer(f, n, to, nil, j.i)
+	o := w.answer(f, n, next, nil, j.i)
 	if v != replied {
 		return o
 	}

@@ -1,6 +1,7 @@
 package nat
 
 import (
+	"vsnat/conntrack"
 	"vsnat/conntrack/state"
 	"vsnat/nat/forward"
 	"vsnat/nat/wire"
@@ -29,28 +30,42 @@ func (w *Worker) outbound(j *job) Verdict {
 		}
 		renews = r != givesUp
 	}
+	if c.Method() != conntrack.Masq {
+		// It came by way of us, and goes on as the host wants.
+		w.fromServer(j, s, c, d, renews)
+		s.Unlock()
+		return passed
+	}
 	hop := w.hop(c.Client)
 	v, ok := w.routable(j, hop)
 	if ok {
-		n := w.counts.of(c.Server)
-		n.OutPkts++
-		n.OutBytes += uint64(len(j.ip))
-		if d != nil && renews {
-			w.observe(c, d)
-			w.step(c, d, state.Output)
-		}
+		w.fromServer(j, s, c, d, renews)
+		j.next = c.Client
 		j.ip.DecTTL()
 		if forward.MasqOut(j.ip, j.l4, j.partial(), c) {
 			v = w.send(j, hop, nil)
 		} else {
 			v = drop(Truncated)
 		}
-		if renews {
-			s.Arm(c, w.now, c.Timeout)
-		}
 	}
 	s.Unlock()
 	return v
+}
+
+// fromServer counts a packet of the connection from its server d, which renews
+// the connection or not. The shard s is locked.
+func (w *Worker) fromServer(j *job, s *conntrack.Shard, c *conntrack.Conn, d *dest, renews bool) {
+	n := w.counts.of(c.Server)
+	n.OutPkts++
+	n.OutBytes += uint64(len(j.ip))
+	if !renews {
+		return
+	}
+	if d != nil {
+		w.observe(c, d)
+		w.step(c, d, state.Output)
+	}
+	s.Arm(c, w.now, c.Timeout)
 }
 
 // routable makes the checks of a router (ip_forward in net/ipv4/ip_forward.c)
@@ -90,5 +105,6 @@ func (w *Worker) stray(j *job, from Endpoint) Verdict {
 		return v
 	}
 	j.ip.DecTTL()
+	j.next = w.pkt.Dst
 	return w.send(j, hop, nil)
 }

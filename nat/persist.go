@@ -90,7 +90,7 @@ func (w *Worker) template(j *job, svc *service, spec *ServiceSpec) (conntrack.Re
 		if c = s.Insert(hash, &key, w.now); c == nil {
 			return 0, nil, drop(TableFull)
 		}
-		c.Flags |= conntrack.Template | conntrack.Flags(d.method.Load()) | conntrack.Inactive
+		c.Flags |= conntrack.Template | d.connFlags()
 		c.Server, c.Dest, c.Mark = d.ID, d.key.Addr, w.mark(j)
 		if key.VirtualPort != 0 {
 			c.DestPort = d.key.Port

@@ -76,6 +76,15 @@ func (d *dest) apply(spec *ServerSpec, add bool) {
 	}
 }
 
+// connFlags are the flags of a new connection to the server.
+func (d *dest) connFlags() conntrack.Flags {
+	f := conntrack.Flags(d.method.Load()) | conntrack.Inactive
+	if f&conntrack.MethodMask != conntrack.Flags(conntrack.Masq) {
+		f |= conntrack.NoOutput
+	}
+	return f
+}
+
 // lowMark is the number of connections below which an overloaded server is
 // taken up again: the lower threshold, or three quarters of the upper.
 func (d *dest) lowMark() int32 {

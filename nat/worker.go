@@ -209,6 +209,8 @@ type job struct {
 	later bool   // a fragment without ports
 	hash  uint64 // if flow, of its client: the source if in, else the destination
 
+	next Addr // whose next hop is the frame's; set by whoever sends it
+
 	// Of the connection that it was found to belong to.
 	server   uint32 // the engine's number; 0 is none
 	toServer bool

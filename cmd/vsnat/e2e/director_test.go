@@ -127,8 +127,14 @@ func (d *director) checkLedger() {
 	t := d.s.t
 	t.Helper()
 	drops := report[daemon.Drops](d.s, "drops")
-	if len(drops.NICs) < 2 {
-		t.Errorf("vsnat drops knows %d NICs, want the director's 2", len(drops.NICs))
+	nics := 0
+	for _, l := range d.s.Topology().Links {
+		if l.A.Host == "director" || l.B.Host == "director" {
+			nics++
+		}
+	}
+	if len(drops.NICs) < nics {
+		t.Errorf("vsnat drops knows %d NICs, want the director's %d", len(drops.NICs), nics)
 	}
 	for _, n := range drops.NICs {
 		sum := n.Forwarded + n.Replied + n.Passed + n.Held

@@ -41,12 +41,18 @@ type site struct {
 // newSite raises the paper's cluster.
 func newSite(t *testing.T, o lab.PaperOptions) *site {
 	t.Helper()
-	if why := lab.Missing(); why != "" {
-		t.Skip(why)
-	}
 	topology, err := lab.Paper(o)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return newSiteOf(t, topology)
+}
+
+// newSiteOf raises a cluster with the paper's hosts and addresses.
+func newSiteOf(t *testing.T, topology lab.Topology) *site {
+	t.Helper()
+	if why := lab.Missing(); why != "" {
+		t.Skip(why)
 	}
 	l, err := lab.Start(t.Context(), lab.Options{Topology: topology})
 	if err != nil {

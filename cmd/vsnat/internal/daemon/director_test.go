@@ -114,8 +114,8 @@ func TestRefusedCommands(t *testing.T) {
 	masq := func(addr string) control.RealServer {
 		return control.RealServer{Address: netip.MustParseAddr(addr), Port: 80, Method: control.Masq, Weight: 1}
 	}
-	direct := masq("10.0.2.30")
-	direct.Method = control.Direct
+	tunnel := masq("10.0.2.30")
+	tunnel.Method = control.Tunnel
 	v6 := control.ServiceID{Family: control.IPv6, Protocol: control.TCP, Address: netip.MustParseAddr("2001:db8::1"), Port: 80}
 	sctp := addedID
 	sctp.Protocol = control.SCTP
@@ -132,7 +132,7 @@ func TestRefusedCommands(t *testing.T) {
 		{"persistence engine", pe, syscall.EOPNOTSUPP},
 		{"server of no service", addServer(addedID, masq("10.0.2.30")), syscall.ESRCH},
 		{"server twice", addServer(have, control.RealServer{Address: server.Addr(), Port: server.Port(), Method: control.Masq}), syscall.EEXIST},
-		{"method", addServer(have, direct), syscall.EOPNOTSUPP},
+		{"method", addServer(have, tunnel), syscall.EOPNOTSUPP},
 		{"multicast server", addServer(have, masq("224.0.0.1")), syscall.EINVAL},
 		{"delete no server", &control.Command{Op: control.DeleteServer, Service: &control.Service{ServiceID: have}, Server: &control.RealServer{Address: added.Addr()}}, syscall.ENOENT},
 		{"delete no service", &control.Command{Op: control.DeleteService, Service: &control.Service{ServiceID: addedID}}, syscall.ESRCH},

@@ -1,0 +1,43 @@
+package lab
+
+import (
+	"net/netip"
+	"strconv"
+)
+
+// Direct returns the paper's cluster rebuilt for direct routing: all hosts are on
+// one switch, and the director has one NIC. The addresses are those of [Paper].
+//
+//	client 192.168.28.1 ---------------------+
+//	director 192.168.28.167 (VIP) 10.0.100.1 +-- switch
+//	servers 10.0.100.11 .12 .13 .15 ---------+
+//
+// The servers have the VIP on their loopback interfaces, do not answer ARP for it
+// (arp_ignore, arp_announce), and reach the client without the director.
+func Direct(name string) Topology {
+	t := Topology{Name: name, Hosts: []HostSpec{{"switch", Switch}}}
+	client := netip.PrefixFrom(paperClient.Addr(), paperClient.Bits())
+	plug := func(host string, role Role) (nic string) {
+		nic = host + "-0"
+		t.Links = append(t.Links, Link{A: End{"switch", "switch-" + strconv.Itoa(len(t.Hosts)-1)}, B: End{host, nic}})
+		t.Hosts = append(t.Hosts, HostSpec{host, role})
+		return nic
+	}
+	nic := plug("client", Client)
+	t.address("client", nic, client)
+	t.Routes = append(t.Routes, Route{Host: "client", To: paperSubnet, NIC: nic})
+	nic = plug("director", Director)
+	t.address("director", nic, paperVIP).VIP = true
+	t.address("director", nic, netip.PrefixFrom(addrIn(paperSubnet, 1), paperSubnet.Bits()))
+	for i := range 4 {
+		host := "server" + strconv.Itoa(i+1)
+		nic := plug(host, Server)
+		t.address(host, nic, netip.PrefixFrom(addrIn(paperSubnet, serverNumber(i)), paperSubnet.Bits()))
+		t.address(host, "lo", netip.PrefixFrom(paperVIP.Addr(), 32))
+		t.Routes = append(t.Routes, Route{Host: host, To: client.Masked(), NIC: nic})
+		t.Sysctls = append(t.Sysctls,
+			Sysctl{host, "net/ipv4/conf/all/arp_ignore", "1"},
+			Sysctl{host, "net/ipv4/conf/all/arp_announce", "2"})
+	}
+	return t
+}
