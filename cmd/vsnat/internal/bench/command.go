@@ -24,9 +24,9 @@ import (
 func Command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
-		Short: "Measure: the paper's experiment, and vsnat beside the kernel",
+		Short: "Measure: the paper's experiment, and vsnat beside the kernel; compare with its IPVS",
 	}
-	cmd.AddCommand(paperCommand(), pathCommand(), engineCommand(), loadCommand(), partCommand())
+	cmd.AddCommand(paperCommand(), pathCommand(), engineCommand(), conformanceCommand(), loadCommand(), partCommand(), recordCommand())
 	return cmd
 }
 

@@ -1,0 +1,413 @@
+package conformance
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+
+	"vsnat/nat"
+	"vsnat/nat/wire"
+	"vsnat/sched"
+)
+
+// Config says what run is wanted.
+type Config struct {
+	// Scheduler is that of the services, or [Mixed].
+	Scheduler string `json:"scheduler"`
+	Seed      uint64 `json:"seed"`
+	Steps     int    `json:"steps"`
+}
+
+// Mixed stands for a run whose services have all kinds of deterministic
+// schedulers.
+const Mixed = "mixed"
+
+// String returns the configuration in words.
+func (c Config) String() string {
+	return fmt.Sprintf("scheduler %s, seed %d, %d steps", c.Scheduler, c.Seed, c.Steps)
+}
+
+// random reports whether the scheduler draws its picks: then only that some
+// server was picked can be compared, and no step makes anything else depend on
+// which one.
+func (c Config) random() bool { return c.Scheduler == "twos" }
+
+// Run is a list of steps with what it was made from.
+type Run struct {
+	Config Config `json:"config"`
+	Steps  []Step `json:"steps"`
+}
+
+// deterministic are the kernel's schedulers of which every pick can be
+// compared.
+var deterministic = []string{"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "fo", "ovf"}
+
+// Schedulers returns all that can be compared: the kernel's, and [Mixed].
+func Schedulers() []string { return append(slices.Clone(deterministic), "twos", Mixed) }
+
+const (
+	lookEvery = 100 // steps
+	// shortRest outlasts TCP's CLOSE (10 s) and longRest also SYN_RECV and
+	// CLOSE_WAIT (60 s), in seconds. Both bring the kernel's counters up to date.
+	shortRest, longRest = 12, 66
+	recent              = 60 // flows that go on being used
+)
+
+// Generate makes a run. The same configuration always gives the same run.
+func Generate(c Config) Run {
+	g := &generator{
+		Config: c, r: rand.New(rand.NewPCG(c.Seed, 0x9e3779b97f4a7c15)),
+		services: map[nat.ServiceKey]*made{}, settings: map[string]int{},
+		known: map[flow]bool{}, shrunk: map[nat.ServiceKey]bool{},
+	}
+	for _, k := range endpoints {
+		g.addService(k)
+		for range 2 + g.r.IntN(4) {
+			g.addServer(k)
+		}
+	}
+	quarter := max(c.Steps/4, 1)
+	for next := quarter; len(g.steps) < c.Steps; {
+		g.step()
+		if n := len(g.steps); n >= next && n < c.Steps {
+			g.rest(cmp.Compare(n, 3*quarter) >= 0)
+			next += quarter
+		}
+	}
+	g.steps = g.steps[:c.Steps]
+	g.rest(false)
+	for i := range g.steps {
+		g.steps[i].Look = g.steps[i].Look || i%lookEvery == lookEvery-1
+	}
+	return Run{Config: c, Steps: g.steps}
+}
+
+// generator knows what a director would hold after the steps, as far as it
+// takes to make sensible ones.
+type generator struct {
+	Config
+	r        *rand.Rand
+	steps    []Step
+	services map[nat.ServiceKey]*made
+	settings map[string]int
+	flows    []used
+	known    map[flow]bool           // packets were sent on it
+	shrunk   map[nat.ServiceKey]bool // a server was deleted some time
+}
+
+type made struct {
+	spec    nat.ServiceSpec
+	servers []nat.ServerSpec
+}
+
+// used is a flow that packets were sent on, and its service.
+type used struct {
+	flow
+	service nat.ServiceKey
+}
+
+func (g *generator) chance(percent int) bool { return g.r.IntN(100) < percent }
+
+func pick[T any](g *generator, all []T) T { return all[g.r.IntN(len(all))] }
+
+func (g *generator) add(s Step) { g.steps = append(g.steps, s) }
+
+func (g *generator) step() {
+	switch n := g.r.IntN(100); {
+	case n < 45 || len(g.flows) == 0:
+		g.connect()
+	case n < 80:
+		g.goOn()
+	case n < 97:
+		g.command()
+	default:
+		g.set()
+	}
+}
+
+// connect begins a connection, and often completes TCP's handshake.
+func (g *generator) connect() {
+	k := pick(g, endpoints)
+	f := flow{proto: k.Proto, client: g.client(), virtual: netip.AddrPortFrom(netip.AddrFrom16(k.Addr).Unmap(), k.Port)}
+	if k.Mark != 0 {
+		a := markedVIPs.Addr().As4()
+		a[3] = byte(1 + g.r.IntN(40))
+		f.proto = pick(g, []uint8{nat.ProtoTCP, nat.ProtoUDP})
+		f.virtual = netip.AddrPortFrom(netip.AddrFrom4(a), pick(g, []uint16{80, 443, 8000}))
+	} else if k.Port == 0 || g.chance(2) {
+		// Sometimes a port that no service has.
+		f.virtual = netip.AddrPortFrom(f.virtual.Addr(), uint16(1000+g.r.IntN(50)))
+	}
+	if old := g.flows[max(0, len(g.flows)-recent):]; len(old) > 0 && g.chance(50) {
+		// A client that was here before: its template may be.
+		if o := pick(g, old); o.service == k {
+			f.client = netip.AddrPortFrom(o.client.Addr(), f.client.Port())
+		}
+	}
+	u := used{f, k}
+	g.flows = append(g.flows, u)
+	if f.proto == nat.ProtoUDP {
+		g.packet(FromClient, u, 0)
+		return
+	}
+	if g.chance(3) {
+		g.packet(FromClient, u, pick(g, []uint8{wire.ACK, wire.FIN | wire.ACK, wire.RST, 0, wire.SYN | wire.ACK}))
+		return
+	}
+	g.packet(FromClient, u, wire.SYN)
+	if g.chance(75) {
+		g.packet(FromServer, u, wire.SYN|wire.ACK)
+		g.packet(FromClient, u, wire.ACK)
+	}
+}
+
+// client returns an address and port: of few networks and hosts, so that
+// templates matter, and rarely FTP's data port.
+func (g *generator) client() netip.AddrPort {
+	port := uint16(1024 + g.r.IntN(60000))
+	if g.chance(1) {
+		port = 20
+	}
+	return netip.AddrPortFrom(client(g.r.IntN(6)<<8|1+g.r.IntN(8)), port)
+}
+
+// goOn sends a packet of a flow that was used lately.
+func (g *generator) goOn() {
+	u := pick(g, g.flows[max(0, len(g.flows)-recent):])
+	from := pick(g, []Op{FromClient, FromServer})
+	if u.proto == nat.ProtoUDP {
+		g.packet(from, u, 0)
+		return
+	}
+	switch n := g.r.IntN(100); {
+	case n < 25 && from == FromClient:
+		g.packet(from, u, wire.SYN)
+	case n < 15:
+		g.packet(from, u, wire.SYN|wire.ACK)
+	case n < 45:
+		g.packet(from, u, wire.ACK)
+	case n < 75:
+		g.packet(from, u, wire.FIN|wire.ACK)
+	case n < 85:
+		g.packet(from, u, wire.RST)
+	case n < 89:
+		g.packet(from, u, uint8(g.r.IntN(32)))
+	default:
+		// The whole of an orderly end, and another connection of the same name.
+		g.packet(FromServer, u, wire.FIN|wire.ACK)
+		g.packet(FromClient, u, wire.FIN|wire.ACK)
+		g.packet(FromServer, u, wire.ACK)
+		if g.chance(50) {
+			g.packet(FromClient, u, wire.SYN)
+		}
+	}
+}
+
+func (g *generator) packet(op Op, u used, flags uint8) {
+	length := 0
+	if g.chance(40) {
+		length = g.r.IntN(400)
+	}
+	p := Packet{Proto: u.proto, Client: u.client, Virtual: u.virtual, Flags: flags, Length: length}
+	p.NoSum = p.Proto == nat.ProtoUDP && g.chance(10)
+	// A client that begins anew, or whose server is gone, may end a connection.
+	ends := op == FromClient && g.known[u.flow] && (flags&wire.SYN != 0 || g.settings["expire_nodest_conn"] != 0 && g.shrunk[u.service])
+	g.known[u.flow] = true
+	g.add(Step{Op: op, Service: nat.ServiceSpec{Key: u.service}, Packet: p, Settle: ends})
+}
+
+// command changes the services; one in twenty is one that should be refused.
+func (g *generator) command() {
+	k := pick(g, endpoints)
+	svc := g.services[k]
+	if g.chance(5) {
+		g.wrong(k)
+		return
+	}
+	if svc == nil {
+		g.addService(k)
+		return
+	}
+	switch n := g.r.IntN(100); {
+	case n < 40 && len(svc.servers) > 0:
+		g.editServer(k)
+	case n < 65 || len(svc.servers) == 0:
+		g.addServer(k)
+	case n < 83 && !g.random():
+		g.deleteServer(k)
+	case n < 97:
+		svc.spec = g.serviceSpec(k)
+		if g.chance(80) {
+			g.add(Step{Op: EditService, Service: svc.spec})
+		} else if !g.random() {
+			// To another scheduler and back: the old one's state is lost.
+			other := svc.spec
+			other.Scheduler, other.Flags = pick(g, []string{"rr", "wlc", "sh"}), 0
+			g.add(Step{Op: EditService, Service: other})
+			g.add(Step{Op: EditService, Service: svc.spec})
+		}
+	case g.random():
+	case n < 99:
+		g.tick()
+		g.add(Step{Op: DeleteService, Service: nat.ServiceSpec{Key: k}, Settle: true})
+		delete(g.services, k)
+		g.shrunk[k] = true
+	case g.chance(20):
+		g.tick()
+		g.add(Step{Op: Flush, Settle: true})
+		clear(g.services)
+		for _, k := range endpoints {
+			g.shrunk[k] = true
+		}
+	}
+}
+
+// wrong gives a command that should be refused.
+func (g *generator) wrong(k nat.ServiceKey) {
+	svc := nat.ServiceSpec{Key: k}
+	srv := g.serverSpec(k)
+	switch g.r.IntN(8) {
+	case 0:
+		spec := g.serviceSpec(k)
+		g.add(Step{Op: AddService, Service: spec})
+		if g.services[k] == nil {
+			g.services[k] = &made{spec: spec}
+		}
+	case 1:
+		spec := g.serviceSpec(k)
+		spec.Scheduler = "nosuch"
+		g.add(Step{Op: pick(g, []Op{AddService, EditService}), Service: spec})
+	case 2:
+		srv.Weight = -1
+		g.add(Step{Op: pick(g, []Op{AddServer, EditServer}), Service: svc, Server: srv})
+	case 3:
+		srv.Upper, srv.Lower = 3, 4
+		g.add(Step{Op: pick(g, []Op{AddServer, EditServer}), Service: svc, Server: srv})
+	case 4:
+		srv.Key.Addr = netip.MustParseAddr("224.0.0.1").As16()
+		g.add(Step{Op: AddServer, Service: svc, Server: srv})
+	case 5:
+		srv.Key.Addr = realServer(99).As16()
+		g.add(Step{Op: pick(g, []Op{EditServer, DeleteServer}), Service: svc, Server: srv})
+	case 6:
+		if made := g.services[k]; made != nil && len(made.servers) > 0 {
+			srv.Key = pick(g, made.servers).Key
+			g.add(Step{Op: AddServer, Service: svc, Server: srv})
+		}
+	default:
+		svc.Key = nat.ServiceKey{Proto: nat.ProtoTCP, Addr: vip(1).As16(), Port: 9999}
+		g.add(Step{Op: pick(g, []Op{AddServer, EditServer, DeleteServer, DeleteService}), Service: svc, Server: srv})
+	}
+}
+
+func (g *generator) addService(k nat.ServiceKey) {
+	spec := g.serviceSpec(k)
+	g.services[k] = &made{spec: spec}
+	g.add(Step{Op: AddService, Service: spec})
+}
+
+func (g *generator) serviceSpec(k nat.ServiceKey) nat.ServiceSpec {
+	s := nat.ServiceSpec{Key: k, Scheduler: g.Scheduler, Netmask: allOnes}
+	if s.Scheduler == Mixed {
+		s.Scheduler = pick(g, deterministic)
+	}
+	if s.Scheduler == "sh" || s.Scheduler == "mh" {
+		s.Flags = sched.Flags(g.r.IntN(4))
+	}
+	// A service of all ports is of use only to persistent clients.
+	if g.chance(40) || k.Port == 0 && k.Mark == 0 && g.chance(80) {
+		s.Persistent = true
+		s.Timeout = pick(g, []uint32{600, 1200, 3600}) // longer than a run
+		s.Netmask = pick(g, []uint32{allOnes, allOnes, 0xffffff00, 0xffff0000})
+	}
+	s.OnePacket = (k.Proto == nat.ProtoUDP || k.Mark != 0) && g.chance(30)
+	return s
+}
+
+func (g *generator) serverSpec(k nat.ServiceKey) nat.ServerSpec {
+	port := k.Port
+	if k.Mark != 0 {
+		port = pick(g, []uint16{0, 80})
+	}
+	if g.chance(15) {
+		port = pick(g, []uint16{0, 8080})
+	}
+	s := nat.ServerSpec{Key: nat.ServerKey{Addr: realServer(1 + g.r.IntN(8)).As16(), Port: port}}
+	g.shape(&s)
+	return s
+}
+
+// shape gives a server a weight and thresholds.
+func (g *generator) shape(s *nat.ServerSpec) {
+	s.Weight = pick(g, []int32{0, 0, 1, 1, 1, 2, 3, 4, 5, 10, 20, 100})
+	s.Upper, s.Lower = 0, 0
+	if g.chance(20) && !g.random() {
+		s.Upper = uint32(1 + g.r.IntN(15))
+		if g.chance(50) {
+			s.Lower = uint32(g.r.IntN(int(s.Upper) + 1))
+		}
+	}
+}
+
+func (g *generator) addServer(k nat.ServiceKey) {
+	svc := g.services[k]
+	spec := g.serverSpec(k)
+	if slices.ContainsFunc(svc.servers, func(s nat.ServerSpec) bool { return s.Key == spec.Key }) {
+		return
+	}
+	svc.servers = append(svc.servers, spec)
+	g.add(Step{Op: AddServer, Service: nat.ServiceSpec{Key: k}, Server: spec})
+}
+
+func (g *generator) editServer(k nat.ServiceKey) {
+	spec := &g.services[k].servers[g.r.IntN(len(g.services[k].servers))]
+	g.shape(spec)
+	g.add(Step{Op: EditServer, Service: nat.ServiceSpec{Key: k}, Server: *spec})
+}
+
+func (g *generator) deleteServer(k nat.ServiceKey) {
+	svc := g.services[k]
+	i := g.r.IntN(len(svc.servers))
+	g.add(Step{Op: DeleteServer, Service: nat.ServiceSpec{Key: k}, Server: nat.ServerSpec{Key: svc.servers[i].Key}, Settle: g.settings["expire_nodest_conn"] != 0})
+	svc.servers = slices.Delete(svc.servers, i, i+1)
+	g.shrunk[k] = true
+}
+
+// set changes a setting that is in force at once, most often to its default.
+func (g *generator) set() {
+	name := pick(g, []string{"conn_reuse_mode", "expire_nodest_conn", "expire_quiescent_template", "sloppy_tcp"})
+	usual := 0
+	if name == "conn_reuse_mode" {
+		usual = 1
+	}
+	value := usual
+	if g.chance(45) && !g.random() {
+		value = 1 - usual
+	}
+	g.settings[name] = value
+	g.add(Step{Op: Set, Setting: name, Value: value})
+}
+
+// tick lets the kernel bring its counters up to date. If a service is deleted
+// and comes back, and so do its servers, their counters begin with what was not
+// yet counted by then.
+func (g *generator) tick() { g.add(Step{Op: Rest, Seconds: 5}) }
+
+// rest lets time pass. The kernel's defences, which it looks after once a
+// second, change just before. The counters sometimes begin anew after it.
+func (g *generator) rest(long bool) {
+	if !g.random() {
+		g.add(Step{Op: Set, Setting: "secure_tcp", Value: pick(g, []int{0, 0, 3})})
+		g.add(Step{Op: Set, Setting: "drop_packet", Value: pick(g, []int{0, 0, 0, 3})})
+	}
+	seconds := shortRest
+	if long {
+		seconds = longRest
+	}
+	g.add(Step{Op: Rest, Seconds: seconds, Look: true})
+	if g.chance(50) {
+		g.add(Step{Op: Zero})
+	}
+}

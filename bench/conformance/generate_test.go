@@ -1,0 +1,84 @@
+package conformance
+
+import (
+	"encoding/json"
+	"reflect"
+	"slices"
+	"testing"
+)
+
+func TestGenerateIsDeterministic(t *testing.T) {
+	c := Config{Scheduler: "wrr", Seed: 7, Steps: 2000}
+	a, b := Generate(c), Generate(c)
+	if !reflect.DeepEqual(a, b) {
+		t.Error("the same configuration gave two different runs")
+	}
+	c.Seed++
+	if other := Generate(c); reflect.DeepEqual(a.Steps, other.Steps) {
+		t.Error("another seed gave the same steps")
+	}
+	// A guest gets the steps as JSON.
+	data, err := json.Marshal(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back Run
+	if err := json.Unmarshal(data, &back); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(a, back) {
+		t.Error("a run changed on its way through JSON")
+	}
+}
+
+// TestGenerateCovers holds the generator to using all that can be compared.
+func TestGenerateCovers(t *testing.T) {
+	for _, name := range Schedulers() {
+		r := Generate(Config{Scheduler: name, Seed: 1, Steps: 2000})
+		ops, settings, schedulers := map[Op]int{}, map[string]int{}, map[string]int{}
+		for i := range r.Steps {
+			s := &r.Steps[i]
+			ops[s.Op]++
+			settings[s.Setting]++
+			if s.Op == AddService || s.Op == EditService {
+				schedulers[s.Service.Scheduler]++
+			}
+			if s.String() == string(s.Op) {
+				t.Errorf("step %q has no words", s.Op)
+			}
+		}
+		want := []Op{AddService, EditService, AddServer, EditServer, FromClient, FromServer, Set, Rest}
+		if !r.Config.random() {
+			want = append(want, DeleteServer, DeleteService)
+		}
+		for _, op := range want {
+			if ops[op] == 0 {
+				t.Errorf("%s: no step %q", name, op)
+			}
+		}
+		if len(r.Steps) < 2000 || !r.Steps[len(r.Steps)-1].Look && r.Steps[len(r.Steps)-1].Op != Zero {
+			t.Errorf("%s: %d steps, the last is %+v", name, len(r.Steps), r.Steps[len(r.Steps)-1])
+		}
+		if name == Mixed {
+			if n := len(schedulers); n < len(deterministic)/2 {
+				t.Errorf("mixed: services with %d schedulers only", n)
+			}
+		} else if schedulers[name] == 0 {
+			t.Errorf("%s: no service has it", name)
+		}
+		if r.Config.random() {
+			for _, op := range []Op{DeleteServer, Flush} {
+				if ops[op] > 0 && !refusedOnly(r.Steps, op) {
+					t.Errorf("%s: a step %q makes more than the picks depend on chance", name, op)
+				}
+			}
+		}
+	}
+}
+
+// refusedOnly reports whether every step with op names what is not there.
+func refusedOnly(steps []Step, op Op) bool {
+	return !slices.ContainsFunc(steps, func(s Step) bool {
+		return s.Op == op && s.Server.Key.Addr != realServer(99).As16() && s.Service.Key.Port != 9999
+	})
+}
