@@ -18,7 +18,7 @@ test: build lint ## everything
 
 bench: build ## vsnat beside the kernel, and the engine in memory; bench-*.json get the raw figures
 	$(BIN) bench engine --out bench-engine.json
-	$(BIN) bench path --check --out bench-path.json
+	$(BIN) bench path --out bench-path.json
 
 microbench: ## benchmarks of single packages
 	$(GO) test -run '^$$' -bench . -benchtime 200ms ./nat/... ./sched/... ./conntrack/... ./nic/neigh

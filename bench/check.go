@@ -6,9 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"net"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -102,23 +102,37 @@ func (p *path) check(ctx context.Context) error {
 			p.res.Checks = append(p.res.Checks, c)
 			continue
 		}
-		for _, l := range PathLoads() {
-			if l.Name != t.load {
-				continue
+		if err := p.checkWith(ctx, &t, &c); err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
 			}
-			c.Unit = l.Unit
-			for i := range checkRounds {
-				p.cfg.step("checking our generators with "+t.name, i, checkRounds)
-				if err := p.compare(ctx, &t, &l, &c); err != nil {
-					if ctx.Err() != nil {
-						return ctx.Err()
-					}
-					c.Missing = err.Error()
-					break
-				}
-			}
+			c.Missing = err.Error()
 		}
 		p.res.Checks = append(p.res.Checks, c)
+	}
+	return nil
+}
+
+// checkWith compares with one tool.
+func (p *path) checkWith(ctx context.Context, t *tool, c *Check) error {
+	if t.serve != nil {
+		s := p.lab.Host(serverHost).Command(ctx, t.serve[0], t.serve[1:]...)
+		if err := s.Start(); err != nil {
+			return fmt.Errorf("bench: %s: %w", t.name, err)
+		}
+		defer func() {
+			_ = s.Process.Kill() // fails only if it has ended
+			_ = s.Wait()         // tells that it was killed
+		}()
+	}
+	all := PathLoads()
+	l := &all[slices.IndexFunc(all, func(l PathLoad) bool { return l.Name == t.load })]
+	c.Unit = l.Unit
+	for i := range checkRounds {
+		p.cfg.step("checking our generators with "+t.name, i, checkRounds)
+		if err := p.compare(ctx, t, l, c); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -133,26 +147,15 @@ func (p *path) compare(ctx context.Context, t *tool, l *PathLoad, c *Check) erro
 	window := max(1, math.Round(p.cfg.Window.Seconds()))
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(window)*time.Second+2*partPatience)
 	defer cancel()
-	if t.serve != nil {
-		s := p.lab.Host(serverHost).Command(ctx, t.serve[0], t.serve[1:]...)
-		if err := s.Start(); err != nil {
-			return fmt.Errorf("bench: %s: %w", t.name, err)
-		}
-		defer func() {
-			_ = s.Process.Kill() // fails only if it has ended
-			_ = s.Wait()
-		}()
-		if err := p.awaitPort(ctx, "5201"); err != nil {
-			return err
-		}
-	}
 	argv := t.argv(strconv.Itoa(int(window)), pathServers[0].String())
-	cmd := p.lab.Host(clientHost).Command(ctx, argv[0], argv[1:]...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
+	out, err := p.runTool(ctx, argv)
+	// What it needs on the server may not listen yet. Asking by connecting would
+	// confuse it.
+	for try := 0; err != nil && t.serve != nil && try < checkTries && sleep(ctx, 10*settle) == nil; try++ {
+		out, err = p.runTool(ctx, argv)
+	}
 	if err != nil {
-		return fmt.Errorf("bench: %s: %w: %s", t.name, err, stderr.String())
+		return fmt.Errorf("bench: %s: %w", t.name, err)
 	}
 	rate, err := t.rate(out)
 	if err != nil {
@@ -163,15 +166,17 @@ func (p *path) compare(ctx context.Context, t *tool, l *PathLoad, c *Check) erro
 	return nil
 }
 
-// awaitPort waits until something listens on a TCP port of the server.
-func (p *path) awaitPort(ctx context.Context, port string) error {
-	for {
-		c, err := p.lab.Host(clientHost).Dial(ctx, "tcp", net.JoinHostPort(pathServers[0].String(), port))
-		if err == nil {
-			return c.Close()
-		}
-		if sleep(ctx, settle) != nil {
-			return fmt.Errorf("bench: nothing listens on port %s: %w", port, err)
-		}
+// checkTries is how often a tool is started once more.
+const checkTries = 10
+
+// runTool runs a tool on the client and returns what it says.
+func (p *path) runTool(ctx context.Context, argv []string) ([]byte, error) {
+	cmd := p.lab.Host(clientHost).Command(ctx, argv[0], argv[1:]...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s%.200s", err, stderr.String(), out)
 	}
+	return out, nil
 }
