@@ -32,6 +32,35 @@ func TestEstimator(t *testing.T) {
 	}
 }
 
+// Counters and rates that the IPVS of Linux 6.1.176 showed for a service, tick
+// by tick, while bursts of datagrams passed.
+func TestEstimatorAsTheKernel(t *testing.T) {
+	var e estimator
+	for i, c := range []struct {
+		now  Counters
+		want *Rates
+	}{
+		{Counters{5, 89, 89, 38122, 20381}, &Rates{1, 11, 11, 4765, 2548}},
+		{Counters{7, 169, 169, 69188, 37101}, &Rates{1, 18, 18, 7457, 4001}},
+		{Counters{7, 169, 169, 69188, 37101}, &Rates{1, 14, 14, 5593, 3001}},
+		{Counters{10, 390, 364, 155058, 76206}, &Rates{1, 38, 35, 14928, 7138}},
+		{Counters{10, 390, 364, 155058, 76206}, &Rates{1, 28, 26, 11196, 5354}},
+		{Counters{14, 474, 448, 186438, 93142}, &Rates{1, 32, 30, 12320, 6132}},
+		{Counters{16, 495, 469, 193734, 97101}, &Rates{1, 27, 25, 10152, 5094}},
+		{Counters{16, 495, 469, 193734, 97101}, &Rates{1, 20, 19, 7614, 3821}},
+		{Counters{16, 495, 469, 193734, 97101}, nil}, // not seen
+		{Counters{20, 759, 733, 303216, 155757}, &Rates{1, 44, 44, 17968, 9481}},
+		{Counters{21, 760, 734, 303344, 155836}, &Rates{1, 33, 33, 13492, 7121}},
+		{Counters{21, 760, 734, 303344, 155836}, &Rates{1, 25, 25, 10119, 5340}},
+		{Counters{27, 1030, 997, 395566, 205063}, &Rates{1, 52, 51, 19117, 10159}},
+	} {
+		e.tick(c.now)
+		if got := e.rates(); c.want != nil && got != *c.want {
+			t.Errorf("tick %d: %+v, want %+v", i, got, *c.want)
+		}
+	}
+}
+
 // A steady rate is found, and what is estimated never exceeds what was highest.
 func TestEstimatorConverges(t *testing.T) {
 	seed := rand.Uint64()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -354,6 +355,34 @@ func TestHangingClients(t *testing.T) {
 	for i, c := range hanging {
 		if err := drain(c); isTimeout(err) {
 			t.Fatalf("hanging client %d is still connected", i)
+		}
+	}
+}
+
+// TestGarbage checks that connections that send what is no HTTP keep nobody out
+// and are closed.
+func TestGarbage(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	path := start(t, &recorder{}, defaultLimits)
+	client := NewClient(path)
+	defer client.Close()
+	for range 200 {
+		junk := make([]byte, 1+rnd.IntN(20000))
+		for i := range junk {
+			junk[i] = byte(rnd.Uint32())
+		}
+		if rnd.IntN(2) == 0 {
+			copy(junk, "POST /v1/apply HTTP/1.1\r\nHost: x\r\nContent-Length: 19000\r\n\r\n")
+		}
+		c := raw(t, path)
+		_, _ = c.Write(junk) // the other end may have had enough
+		if rnd.IntN(2) == 0 {
+			c.Close()
+		}
+		if _, err := client.Info(context.Background()); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

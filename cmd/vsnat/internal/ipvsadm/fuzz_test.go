@@ -105,3 +105,36 @@ func FuzzRestore(f *testing.F) {
 		}
 	})
 }
+
+// FuzzAtomic reads any rules with --atomic: all are carried out, as -R does it,
+// or none.
+func FuzzAtomic(f *testing.F) {
+	f.Add("-A -t 10.0.0.1:80 -s rr\n-a -t 10.0.0.1:80 -r 10.2.0.1:80 -m -w 1\n")
+	f.Add("-C\n-A -f 7\n-A -f 7\n")
+	f.Add("-A -t 10.0.0.1:80\n-L\n")
+	f.Add("-D -t 10.9.9.9:80\n--set 1 2 3\n-A -t [::ffff:10.0.0.1]:80")
+	atomic, plain := serve(f, newKernel()), serve(f, newKernel())
+	f.Fuzz(func(t *testing.T, rules string) {
+		const before = "-A -t 10.9.9.9:80 -s rr\n-a -t 10.9.9.9:80 -r 10.2.0.1:80 -m -w 1\n"
+		for _, c := range []Client{atomic, plain} {
+			if code, stderr := restoreFrom(c, "ipvsadm-restore", before); code != 0 {
+				t.Fatal(stderr)
+			}
+		}
+		code, stderr := restoreFrom(atomic, "ipvsadm -R --atomic", rules)
+		if (code != 0) != (stderr != "") {
+			t.Fatalf("code %d, %q", code, stderr)
+		}
+		_, got, _ := tool(atomic, "-S -n")
+		want := before
+		if code == 0 {
+			if plainCode, stderr := restoreFrom(plain, "ipvsadm -R", rules); plainCode != 0 || stderr != "" {
+				t.Fatalf("%q is done with --atomic, and without: code %d, %s", rules, plainCode, stderr)
+			}
+			_, want, _ = tool(plain, "-S -n")
+		}
+		if got != want {
+			t.Fatalf("%q ends with %d and leaves %q, want %q", rules, code, got, want)
+		}
+	})
+}
