@@ -14,6 +14,8 @@ type EngineConfig struct {
 	Sizes   []int         // numbers of connections
 	Rounds  int           // times that everything is measured
 	Packets int           // of one measurement
+	New     int           // connections of one measurement of new ones
+	Pair    int           // connections that two workers have
 	Window  time.Duration // of a measurement with two workers
 	// Step, if not nil, is told what is being done and how far it is.
 	Step func(what string, done, of int)
@@ -23,15 +25,9 @@ type EngineConfig struct {
 // that targets are for.
 var engineBatches = []int{32, 64}
 
-const (
-	// newConns is how many connections one measurement of new ones makes.
-	newConns = 1 << 19
-	// pairConns is how many connections two workers have.
-	pairConns = 100_000
-	// connMemory is what a connection may take while its table grows, in
-	// bytes: a guess on the safe side, to see whether there is room.
-	connMemory = 400
-)
+// connMemory is what a connection may take while its table grows, in
+// bytes: a guess on the safe side, to see whether there is room.
+const connMemory = 400
 
 // EngineCost is what established connections' packets cost.
 type EngineCost struct {
@@ -63,6 +59,7 @@ type Scaling struct {
 type EngineResult struct {
 	Machine Machine        `json:"machine"`
 	Rounds  int            `json:"rounds"`
+	Pair    int            `json:"two_workers_connections"`
 	Cost    []EngineCost   `json:"cost"`
 	Memory  []EngineMemory `json:"memory"`
 	// New are new connections a second of CPU time on one worker, rr over 100 servers; the
@@ -78,7 +75,7 @@ type EngineResult struct {
 // Engine measures the engine in memory, without a NIC: frames are made, judged
 // and rewritten, and go nowhere.
 func Engine(ctx context.Context, cfg EngineConfig) (*EngineResult, error) {
-	r := &EngineResult{Machine: machine(), Rounds: cfg.Rounds}
+	r := &EngineResult{Machine: machine(), Rounds: cfg.Rounds, Pair: cfg.Pair}
 	before, err := ticks()
 	if err != nil {
 		return nil, err
@@ -190,18 +187,18 @@ func (r *EngineResult) cost(ctx context.Context, cfg *EngineConfig, conns int) e
 
 // connects measures new connections.
 func (r *EngineResult) connects(ctx context.Context, cfg *EngineConfig) error {
-	b, err := newBed(newConns)
+	b, err := newBed(cfg.New)
 	if err != nil {
 		return err
 	}
 	w := b.engine.NewWorker(bedClients)
-	h := newHand(engineBatches[0], wire.SYN, 0, newConns, nil)
+	h := newHand(engineBatches[0], wire.SYN, 0, cfg.New, nil)
 	for round := range cfg.Rounds {
 		cfg.step("new connections", round, cfg.Rounds)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		t, err := b.connect(w, h, newConns)
+		t, err := b.connect(w, h, cfg.New)
 		if err != nil {
 			return err
 		}
@@ -217,11 +214,11 @@ func (r *EngineResult) pairs(ctx context.Context, cfg *EngineConfig) error {
 		r.Missing = append(r.Missing, "two workers: there is one CPU")
 		return nil
 	}
-	b, err := newBed(pairConns)
+	b, err := newBed(cfg.Pair)
 	if err != nil {
 		return err
 	}
-	if err := b.fill(pairConns); err != nil {
+	if err := b.fill(cfg.Pair); err != nil {
 		return err
 	}
 	for _, p := range []struct {

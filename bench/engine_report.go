@@ -84,7 +84,7 @@ func (r *EngineResult) WriteReport(w io.Writer) {
 	}
 	p.head("New connections a second of CPU time, one worker, rr over 100 servers, batch of %d", engineBatches[0])
 	p.line("  %s million, %.4f allocations each", scaled(r.New, 1e-6).spread(2), r.NewAllocs)
-	p.head("Two workers at once, %s connections: packets a second, of one worker's", count(pairConns))
+	p.head("Two workers at once, %s connections: packets a second, of one worker's", count(r.Pair))
 	p.line("  %-24s %22s %22s", "", "by time", "by CPU time")
 	p.line("  %-24s %22s %22s", "flows of its own each", r.Disjoint.Wall.spread(2), r.Disjoint.CPU.spread(2))
 	p.line("  %-24s %22s %22s", "one a direction", r.Shared.Wall.spread(2), r.Shared.CPU.spread(2))

@@ -62,7 +62,7 @@ func TestHandDealsRightPackets(t *testing.T) {
 
 // TestEngine measures a little of everything.
 func TestEngine(t *testing.T) {
-	r, err := Engine(context.Background(), EngineConfig{Sizes: []int{100, 1000}, Rounds: 1, Packets: 6400, Window: time.Millisecond})
+	r, err := Engine(context.Background(), EngineConfig{Sizes: []int{100, 1000}, Rounds: 1, Packets: 6400, New: 6400, Pair: 1000, Window: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func TestEngine(t *testing.T) {
 func TestEngineStopsWhenAsked(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := Engine(ctx, EngineConfig{Sizes: []int{100}, Rounds: 1, Packets: 64, Window: time.Millisecond}); err == nil {
+	if _, err := Engine(ctx, EngineConfig{Sizes: []int{100}, Rounds: 1, Packets: 64, New: 64, Pair: 64, Window: time.Millisecond}); err == nil {
 		t.Error("it went on")
 	}
 }

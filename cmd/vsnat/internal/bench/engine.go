@@ -27,7 +27,7 @@ func engineCommand() *cobra.Command {
 		quick bool
 		file  string
 	)
-	cfg := bench.EngineConfig{Packets: 1_000_000, Window: 300 * time.Millisecond}
+	cfg := bench.EngineConfig{Packets: 1_000_000, New: 1 << 19, Pair: 100_000, Window: 300 * time.Millisecond}
 	cmd := &cobra.Command{
 		Use:   "engine",
 		Short: "Measure the engine in memory: cost of a packet, of a connection, two workers",
