@@ -159,9 +159,10 @@ func (w *Worker) follow(j *job, to *fate) Verdict {
 		return drop(RedirectedHome)
 	case j.ip.TTL() <= 1:
 		return drop(NoAnswer) // of a datagram only the first fragment is answered
-	case len(j.ip) > hop.MTU:
+	case len(j.ip) > hop.MTU && !j.divisible():
 		return drop(TooBig)
 	}
+	j.long = len(j.ip) > hop.MTU
 	if to.server != 0 {
 		// They are one packet: it was counted with the first fragment.
 		n := w.counts.of(to.server)

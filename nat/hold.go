@@ -114,14 +114,27 @@ func (w *Worker) retryHeld() {
 			eth := wire.Ethernet(h.frame.Eth())
 			eth.SetDst(hop.DstMAC)
 			eth.SetSrc(hop.SrcMAC)
-			w.out = append(w.out, Out{Frame: &h.frame, Port: hop.Index, From: -1, Kind: Forward})
-			w.release(h, heldLeaves, forwarded)
+			w.leave(h, hop)
 		case age >= holdTime, hop.State == nic.HopFailed && age >= holdFailed, hop.State == nic.HopNoRoute:
 			w.release(h, heldFree, w.unreachable(h))
 		case w.now-h.asked >= holdFailed:
 			h.asked = w.now
 			w.ask(hop)
 		}
+	}
+}
+
+// leave sends a held frame, in pieces if it is too long for its link.
+func (w *Worker) leave(h *held, hop *nic.Hop) {
+	j := job{f: &h.frame, ip: wire.IPv4(h.frame.Eth()[wire.EthernetLen:])}
+	switch {
+	case j.ip.TotalLen() <= hop.MTU || !j.divisible():
+		w.out = append(w.out, Out{Frame: &h.frame, Port: hop.Index, From: -1, Kind: Forward})
+		w.release(h, heldLeaves, forwarded)
+	case w.sendPieces(&h.frame, hop, -1):
+		w.release(h, heldFree, forwarded)
+	default:
+		w.release(h, heldFree, drop(TooBig))
 	}
 }
 

@@ -238,10 +238,13 @@ func (w *Worker) toServer(j *job, c *conntrack.Conn) Verdict {
 	}
 	j.ip.DecTTL()
 	if j.length() > hop.MTU {
-		if !j.ip.DontFragment() {
+		switch {
+		case j.ip.DontFragment():
+			return w.answerError(j, w.pkt.Dst, wire.ICMPv4DstUnreachable, wire.ICMPv4FragNeeded, uint32(hop.MTU))
+		case !j.divisible():
 			return drop(TooBig)
 		}
-		return w.answerError(j, w.pkt.Dst, wire.ICMPv4DstUnreachable, wire.ICMPv4FragNeeded, uint32(hop.MTU))
+		j.long = true
 	}
 	if c.Method() == conntrack.Masq && !forward.MasqIn(j.ip, j.l4, j.partial(), c) {
 		return drop(Truncated)

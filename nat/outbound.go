@@ -81,10 +81,13 @@ func (w *Worker) routable(j *job, hop *nic.Hop) (Verdict, bool) {
 		return w.answerFromHost(j, wire.ICMPv4TimeExceeded, wire.ICMPv4HopsExceeded, 0), false
 	}
 	if j.length() > hop.MTU {
-		if !j.ip.DontFragment() {
+		switch {
+		case j.ip.DontFragment():
+			return w.answerFromHost(j, wire.ICMPv4DstUnreachable, wire.ICMPv4FragNeeded, uint32(hop.MTU)), false
+		case !j.divisible():
 			return drop(TooBig), false
 		}
-		return w.answerFromHost(j, wire.ICMPv4DstUnreachable, wire.ICMPv4FragNeeded, uint32(hop.MTU)), false
+		j.long = true
 	}
 	return Verdict{}, true
 }

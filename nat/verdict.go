@@ -104,7 +104,7 @@ var reasonHelp = [NumReasons]string{
 	HoldFull:        "too many packets wait for a neighbour already",
 	NeighbourFailed: "the next hop does not answer ARP",
 	Abandoned:       "waited for a neighbour when the NIC that it had come in by, or the director, left",
-	TooBig:          "larger than the next link takes, and may not be fragmented here",
+	TooBig:          "larger than the next link takes, and cannot be fragmented here",
 	ICMPLimited:     "an ICMP answer was due, but too many were sent just before",
 	NoAnswer:        "must not be answered (a reset, an ICMP error, a broadcast)",
 	Defence:         "would begin a connection: dropped in defence (drop_packet)",

@@ -32,6 +32,7 @@ type Worker struct {
 	answers  answers
 	held     holdQueue
 	frags    fragments
+	pieces   pieces
 	asks     []Ask
 	hops     hopCache
 	counts   gatherer
@@ -48,8 +49,8 @@ type Out struct {
 	// -1 for one that had been held.
 	From int
 	Kind Kind // Forward or Reply
-	// Second says that this is the other one of two answers to one frame, which is
-	// counted by the first alone.
+	// Second says that this is not the first of the frames that became of one: the
+	// other of two answers, or a later fragment. The first alone is counted.
 	Second bool
 }
 
@@ -63,10 +64,11 @@ type Ask struct {
 // receives.
 func (e *Engine) NewWorker(index int) *Worker {
 	w := &Worker{e: e, index: index}
-	w.out = make([]Out, 0, 2*nic.MaxBatch+holdSlots+fragSlots)
+	w.out = make([]Out, 0, 2*nic.MaxBatch+holdSlots+fragSlots+pieceSlots)
 	w.asks = make([]Ask, 0, nic.MaxBatch+holdSlots)
 	w.held.init()
 	w.frags.init(e.opt.Conns.Seed)
+	w.pieces.init()
 	w.answers.init()
 	return w
 }
@@ -159,6 +161,7 @@ func (w *Worker) Commit() {
 	w.pub.publish(&w.ledger)
 	w.held.reclaim()
 	w.frags.reclaim()
+	w.pieces.reclaim()
 	w.answers.reclaim()
 	w.out = w.out[:0]
 	w.asks = w.asks[:0]
@@ -210,6 +213,7 @@ type job struct {
 	hash  uint64 // if flow, of its client: the source if in, else the destination
 
 	next Addr // whose next hop is the frame's; set by whoever sends it
+	long bool // for the link to that; leaves in pieces
 
 	// Of the connection that it was found to belong to.
 	server   uint32 // the engine's number; 0 is none
@@ -253,7 +257,7 @@ func (w *Worker) read(j *job, f *nic.Frame, i int) Verdict {
 	// Field by field: a literal is made elsewhere and copied.
 	j.f, j.i = f, i
 	j.eth, j.ip, j.l4 = eth, wire.IPv4(eth[p.L3:p.End]), eth[p.L4:p.End]
-	j.flow, j.server, j.toServer, j.mark, j.classified = false, 0, false, 0, false
+	j.flow, j.long, j.server, j.toServer, j.mark, j.classified = false, false, 0, false, 0, false
 	if !j.ip.ChecksumOK() {
 		return drop(BadIPChecksum)
 	}
@@ -338,6 +342,12 @@ func (w *Worker) send(j *job, hop *nic.Hop, from *conntrack.Conn) Verdict {
 	}
 	j.eth.SetDst(hop.DstMAC)
 	j.eth.SetSrc(hop.SrcMAC)
+	if j.long {
+		if !w.sendPieces(j.f, hop, j.i) {
+			return drop(TooBig)
+		}
+		return forwarded
+	}
 	w.out = append(w.out, Out{Frame: j.f, Port: hop.Index, From: j.i, Kind: Forward})
 	return forwarded
 }

@@ -86,12 +86,14 @@ type Address struct {
 }
 
 // Route is a route of one host. Via may be invalid for a route without a
-// gateway, NIC empty when the gateway tells it.
+// gateway, NIC empty when the gateway tells it. MTU, if not 0, is for packets by
+// this route, in bytes.
 type Route struct {
 	Host string       `json:"host"`
 	To   netip.Prefix `json:"to"` // 0.0.0.0/0 or ::/0 is the default route
 	Via  netip.Addr   `json:"via"`
 	NIC  string       `json:"nic,omitempty"`
+	MTU  int          `json:"mtu,omitempty"`
 }
 
 // Sysctl is a kernel setting of one host. Key is the path below /proc/sys, such

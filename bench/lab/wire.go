@@ -187,7 +187,7 @@ func (h *Host) addAddress(a Address) error {
 
 // addRoute adds a route to the main table.
 func (h *Host) addRoute(r Route) error {
-	route := &netlink.Route{Dst: ipNet(r.To)}
+	route := &netlink.Route{Dst: ipNet(r.To), MTU: r.MTU}
 	if r.Via.IsValid() {
 		route.Gw = r.Via.AsSlice()
 	}

@@ -100,6 +100,40 @@ func (b IPv4) Dst() [4]byte { return [4]byte(b[ip4Dst:]) }
 // Payload returns what follows the header, cut to the total length.
 func (b IPv4) Payload() []byte { return b[b.HeaderLen():b.TotalLen()] }
 
+// SetFragment sets the total length, the fragment offset (both in bytes, the
+// offset a multiple of 8) and whether more fragments follow, and computes the
+// header checksum anew. Don't fragment is cleared.
+func (b IPv4) SetFragment(totalLen, offset int, more bool) {
+	binary.BigEndian.PutUint16(b[ip4TotalLen:], uint16(totalLen))
+	word := uint16(offset/8) & ip4OffsetMask
+	if more {
+		word |= IPv4MoreFragments
+	}
+	binary.BigEndian.PutUint16(b[ip4FlagsOff:], word)
+	b.SetChecksum(b.CalculateChecksum())
+}
+
+// ClearFirstOptions makes no-operations of the options that only a datagram's
+// first fragment has: those whose type lacks the copied flag (RFC 791, section
+// 3.1). The header checksum is not corrected.
+func (b IPv4) ClearFirstOptions() {
+	const end, noOperation, copied = 0, 1, 0x80
+	for opts := b[IPv4MinLen:b.HeaderLen()]; len(opts) > 1 && opts[0] != end; {
+		n := 1
+		if opts[0] != noOperation {
+			if n = int(opts[1]); n < 2 || n > len(opts) {
+				return
+			}
+			if opts[0]&copied == 0 {
+				for i := range opts[:n] {
+					opts[i] = noOperation
+				}
+			}
+		}
+		opts = opts[n:]
+	}
+}
+
 // CalculateChecksum returns what the header checksum field has to be. Options
 // count; the field's present value does not.
 func (b IPv4) CalculateChecksum() uint16 {

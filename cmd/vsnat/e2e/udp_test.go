@@ -29,6 +29,7 @@ func (s *site) echoUDP(port string) *echoes {
 			s.t.Fatal(err)
 		}
 		s.t.Cleanup(func() { conn.Close() })
+		fragment(s.t, conn)
 		go func() {
 			for buf := make([]byte, 1<<16); ; {
 				n, from, err := conn.ReadFrom(buf)
@@ -55,6 +56,21 @@ func (s *site) dialUDP(addr string) net.Conn {
 	s.t.Cleanup(func() { conn.Close() })
 	_ = conn.SetDeadline(time.Now().Add(patience))
 	return conn
+}
+
+// fragment has routers fragment what the socket sends (IP_PMTUDISC_DONT).
+func fragment(t *testing.T, conn any) {
+	t.Helper()
+	raw, err := conn.(syscall.Conn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var refused error
+	if err := raw.Control(func(fd uintptr) {
+		refused = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IP, syscall.IP_MTU_DISCOVER, syscall.IP_PMTUDISC_DONT)
+	}); err != nil || refused != nil {
+		t.Fatal(err, refused)
+	}
 }
 
 // TestUDP has datagrams echoed, from one that is empty to the largest there is,
