@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -28,25 +29,28 @@ func Compare(r *Run, kernel []Seen, o Oracle) (*Difference, error) {
 	if len(kernel) != len(r.Steps) {
 		return nil, fmt.Errorf("conformance: %d steps were recorded, the run has %d", len(kernel), len(r.Steps))
 	}
-	picks := picks{} // of a random scheduler
+	picks, unsure := picks{}, newUnsure()
 	for i := range r.Steps {
 		theirs := kernel[i]
 		ours, err := o.Do(&r.Steps[i], theirs.At)
 		if err != nil {
 			return nil, fmt.Errorf("conformance: step %d (%s): %w", i+1, &r.Steps[i], err)
 		}
+		unsure.after(&r.Steps[i], &theirs)
+		unsure.forget(theirs.All)
+		unsure.forget(ours.All)
 		kernelServers, engineServers := theirs.Servers, ours.Servers
 		if r.Config.random() {
 			picks.count(&r.Steps[i], &theirs, &ours)
 			theirs, ours = blur(theirs), blur(ours)
 		}
-		what := differ(&theirs, &ours)
+		what, conns := differ(&theirs, &ours)
 		if i == len(r.Steps)-1 && len(what) == 0 {
 			what = picks.unlike()
 		}
 		if len(what) > 0 {
 			return &Difference{
-				Step: i + 1, Text: r.Steps[i].String(), What: what, Before: before(r.Steps, i),
+				Step: i + 1, Text: r.Steps[i].String(), What: what, Before: before(r.Steps, i, conns),
 				Kernel: kernelServers, Engine: engineServers,
 			}, nil
 		}
@@ -54,7 +58,9 @@ func Compare(r *Run, kernel []Seen, o Oracle) (*Difference, error) {
 	return nil, nil
 }
 
-func differ(theirs, ours *Seen) (what []string) {
+// differ returns what is different, in words, and the clients of connections
+// that are.
+func differ(theirs, ours *Seen) (what []string, clients []netip.AddrPort) {
 	note := func(name string, a, b any) {
 		if x, y := fmt.Sprint(a), fmt.Sprint(b); x != y {
 			what = append(what, fmt.Sprintf("%s: kernel %s, vsnat %s", name, orNothing(x), orNothing(y)))
@@ -66,18 +72,19 @@ func differ(theirs, ours *Seen) (what []string) {
 	what = append(what, differServers("", theirs.Servers, ours.Servers)...)
 	if theirs.All == nil || ours.All == nil {
 		note("everything listed", theirs.All != nil, ours.All != nil)
-		return what
+		return what, nil
 	}
 	a, b := theirs.All, ours.All
 	for i := range max(len(a.Services), len(b.Services)) {
 		if i >= len(a.Services) || i >= len(b.Services) || a.Services[i].Key != b.Services[i].Key {
-			return append(what, fmt.Sprintf("services: kernel %v, vsnat %v", keys(a), keys(b)))
+			return append(what, fmt.Sprintf("services: kernel %v, vsnat %v", keys(a), keys(b))), nil
 		}
 		key := a.Services[i].Key
 		note(key+": counters", a.Services[i].Counters, b.Services[i].Counters)
 		what = append(what, differServers(key+": ", a.Services[i].Servers, b.Services[i].Servers)...)
 	}
-	return append(what, differConns(a.Conns, b.Conns)...)
+	conns, clients := differConns(a.Conns, b.Conns)
+	return append(what, conns...), clients
 }
 
 func orNothing(s string) string {
@@ -124,7 +131,7 @@ func (s *Server) String() string {
 
 // differConns compares entries, both lists sorted, their timers with
 // [expirySlack]. Ten lines suffice.
-func differConns(theirs, ours []Conn) (what []string) {
+func differConns(theirs, ours []Conn) (what []string, clients []netip.AddrPort) {
 	const most = 10
 	for len(what) < most && (len(theirs) > 0 || len(ours) > 0) {
 		order := 0
@@ -142,8 +149,10 @@ func differConns(theirs, ours []Conn) (what []string) {
 		}
 		if order < 0 {
 			what = append(what, "connection only in the kernel: "+theirs[0].String())
+			clients = append(clients, theirs[0].Client)
 		} else if order > 0 {
 			what = append(what, "connection only in vsnat: "+ours[0].String())
+			clients = append(clients, ours[0].Client)
 		}
 		if order <= 0 {
 			theirs = theirs[1:]
@@ -152,7 +161,7 @@ func differConns(theirs, ours []Conn) (what []string) {
 			ours = ours[1:]
 		}
 	}
-	return what
+	return what, clients
 }
 
 // String returns the entry as ipvsadm -Lnc shows it.
@@ -160,17 +169,34 @@ func (c *Conn) String() string {
 	return fmt.Sprintf("%s %02d:%02d %s %s %s %s", c.Proto, c.Expires/60, c.Expires%60, c.State, c.Client, c.Virtual, c.Dest)
 }
 
-// beforeSteps is how many steps of those that led to a difference are shown.
+// beforeSteps is how many steps of those that led to a difference are shown:
+// of the connections concerned, and of their service and the settings.
 const beforeSteps = 12
 
-// before returns the last steps before i that concern the same service, or all
-// of them.
-func before(steps []Step, i int) (all []string) {
-	key := steps[i].Service.Key
-	for j := i - 1; j >= 0 && len(all) < beforeSteps; j-- {
-		if k := steps[j].Service.Key; k == key || k.Addr == key.Addr && k.Mark == key.Mark || steps[j].Op == Set || steps[j].Op == Flush || steps[j].Op == Rest {
-			all = append(all, fmt.Sprintf("%d: %s", j+1, &steps[j]))
+func before(steps []Step, i int, clients []netip.AddrPort) (all []string) {
+	if c := steps[i].Packet.Client; c.IsValid() {
+		clients = append(clients, c)
+	}
+	conns, others := 0, 0
+	for j := i - 1; j >= 0; j-- {
+		s := &steps[j]
+		switch {
+		case slices.ContainsFunc(clients, func(c netip.AddrPort) bool {
+			return c == s.Packet.Client || c.Port() == 0 && c.Addr() == s.Packet.Client.Addr()
+		}):
+			conns++
+			if conns > beforeSteps {
+				continue
+			}
+		case s.Op == Set || s.Op == Flush || s.Op == Rest || s.Service.Key == steps[i].Service.Key:
+			others++
+			if others > beforeSteps {
+				continue
+			}
+		default:
+			continue
 		}
+		all = append(all, fmt.Sprintf("%d: %s", j+1, s))
 	}
 	slices.Reverse(all)
 	return all

@@ -250,12 +250,10 @@ func (g *generator) command() {
 		}
 	case g.random():
 	case n < 99:
-		g.tick()
 		g.add(Step{Op: DeleteService, Service: nat.ServiceSpec{Key: k}, Settle: true})
 		delete(g.services, k)
 		g.shrunk[k] = true
 	case g.chance(20):
-		g.tick()
 		g.add(Step{Op: Flush, Settle: true})
 		clear(g.services)
 		for _, k := range endpoints {
@@ -389,11 +387,6 @@ func (g *generator) set() {
 	g.settings[name] = value
 	g.add(Step{Op: Set, Setting: name, Value: value})
 }
-
-// tick lets the kernel bring its counters up to date. If a service is deleted
-// and comes back, and so do its servers, their counters begin with what was not
-// yet counted by then.
-func (g *generator) tick() { g.add(Step{Op: Rest, Seconds: 5}) }
 
 // rest lets time pass. The kernel's defences, which it looks after once a
 // second, change just before. The counters sometimes begin anew after it.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -138,17 +139,32 @@ func (d *kernel) servers(k nat.ServiceKey) ([]nat.ServerInfo, error) { return d.
 
 func (d *kernel) services() ([]nat.ServiceInfo, error) { return d.ipvs.Services() }
 
+// conns reads the list until two readings in a row are the same but for the
+// timers: the kernel gives it out page by page and counts the entries it has
+// given, those of all namespaces, so that it leaves some out when others expire
+// meanwhile.
 func (d *kernel) conns() ([]Conn, error) {
-	if _, err := d.table.Seek(0, io.SeekStart); err != nil {
-		return nil, fmt.Errorf("conformance: read the connection list again: %w", err)
+	const most = 20
+	var before []Conn
+	for range most {
+		if _, err := d.table.Seek(0, io.SeekStart); err != nil {
+			return nil, fmt.Errorf("conformance: read the connection list again: %w", err)
+		}
+		list, err := ipvs.ReadConns(d.table)
+		if err != nil {
+			return nil, err
+		}
+		all := make([]Conn, len(list))
+		for i, c := range list {
+			all[i] = Conn(c)
+		}
+		if before != nil && slices.EqualFunc(before, all, func(a, b Conn) bool {
+			a.Expires, b.Expires = 0, 0
+			return a == b
+		}) {
+			return all, nil
+		}
+		before = all
 	}
-	list, err := ipvs.ReadConns(d.table)
-	if err != nil {
-		return nil, err
-	}
-	all := make([]Conn, len(list))
-	for i, c := range list {
-		all[i] = Conn(c)
-	}
-	return all, nil
+	return nil, fmt.Errorf("conformance: %d readings of the connection list were all different", most)
 }

@@ -82,7 +82,7 @@ func (d *Difference) write(w io.Writer) {
 		fmt.Fprintf(w, "  %s\n", line)
 	}
 	if len(d.Before) > 0 {
-		fmt.Fprintln(w, "  before it, of this service:")
+		fmt.Fprintln(w, "  steps before it that may matter:")
 		for _, line := range d.Before {
 			fmt.Fprintf(w, "    %s\n", line)
 		}
@@ -90,9 +90,9 @@ func (d *Difference) write(w io.Writer) {
 	for _, s := range []struct {
 		name string
 		list []Server
-	}{{"kernel", d.Kernel}, {"vsnat", d.Engine}} {
+	}{{"the kernel", d.Kernel}, {"vsnat", d.Engine}} {
 		if len(s.list) > 0 {
-			fmt.Fprintf(w, "  servers in the %s, in list order, load as lc and wlc count it:\n", s.name)
+			fmt.Fprintf(w, "  servers in %s, in list order, load as lc and wlc count it:\n", s.name)
 		}
 		for i := range s.list {
 			fmt.Fprintf(w, "    %s, load %d\n", &s.list[i], int64(s.list[i].Active)*257+int64(s.list[i].Inactive))

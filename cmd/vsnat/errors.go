@@ -35,7 +35,7 @@ func exitStatus(err error) (code int, ok bool) {
 // for that, but fixed beginnings.
 func isUsage(err error, cmd *cobra.Command) bool {
 	for _, begin := range []string{
-		"unknown ", "invalid argument", "flag needs an argument", "accepts ", "requires at least", "bad flag syntax", "required flag",
+		"unknown ", "invalid argument", "flag needs an argument", "accepts ", "requires at least", "bad flag syntax", "required flag", "if any flags in the group",
 	} {
 		if strings.HasPrefix(err.Error(), begin) {
 			return true

@@ -44,6 +44,7 @@ func TestUsageErrors(t *testing.T) {
 		`unknown command "x" for "vsnat"`:                true,
 		`invalid argument "x" for --guard: choose auto`:  true,
 		`accepts 1 arg(s), received 0`:                   true,
+		`if any flags in the group [a b] are set`:        true,
 		`control: /run/vsnat.sock: no such file`:         false,
 		`daemon: missing CAP_NET_RAW (packet sockets)`:   false,
 		`nat: add-service tcp 192.0.2.1:80: file exists`: false,

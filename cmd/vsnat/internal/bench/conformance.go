@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vsnat/bench/conformance"
-	"vsnat/bench/lab"
 )
 
 // recordVerb is what the program is run with in a guest.
@@ -38,11 +37,11 @@ refusals, and the servers' listings; now and then the connection tables and, as
 the kernel counts them every two seconds, the counters. The first difference of
 each run is printed with what led to it.
 
-It needs root and a kernel with IPVS and TUN devices; all happens in network
-namespaces of its own. Where this machine's kernel has no IPVS, --guest names a
-shell command that boots one that has: its last argument will be a script that
-it must run in the guest as root, with this machine's files at their places, and
-whose standard output must become its own.
+It needs root (of the host: IPVS obeys no other) and a kernel with IPVS and TUN
+devices; all happens in network namespaces of its own. Where this machine's
+kernel has no IPVS, --guest names a shell command that boots one that has: its
+last argument will be a script that it must run in the guest as root, with this
+machine's files at their places, and whose standard output must become its own.
 
 Exit status 1 if anything is different.`,
 		Example: `  vsnat bench conformance
@@ -58,9 +57,6 @@ Exit status 1 if anything is different.`,
 				if !slices.Contains(conformance.Schedulers(), s) {
 					return fmt.Errorf("invalid argument %q for --scheduler: one of %s", s, strings.Join(conformance.Schedulers(), ", "))
 				}
-			}
-			if guest == "" && load == "" && lab.Missing() != "" {
-				return isolated()
 			}
 			var rec conformance.Recording
 			var err error
@@ -123,7 +119,9 @@ func record(cmd *cobra.Command, runs []conformance.Run, guest string) (rec confo
 	ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
 	defer stop()
 	if guest == "" {
-		rec, err = conformance.RecordKernel(ctx, runs, ended(cmd))
+		if rec, err = conformance.RecordKernel(ctx, runs, ended(cmd)); err != nil && ctx.Err() == nil {
+			err = fmt.Errorf("%w (with --guest, the kernel of a guest is asked instead)", err)
+		}
 	} else {
 		var program string
 		if program, err = os.Executable(); err == nil {
