@@ -57,7 +57,7 @@ func DefaultSettings() Settings {
 // Setting is one of [Settings] by name.
 type Setting struct {
 	Name string // as the kernel has it below net.ipv4.vs
-	Help string // one line
+	Help string // one line of at most 56 letters, so that a table of all fits 100 columns
 	Max  int    // the least is 0
 	at   func(*Settings) any
 }
@@ -71,14 +71,14 @@ func SettingList() []Setting {
 	return []Setting{
 		{"am_droprate", "with drop_packet 3 one in so many is dropped; 0 none", anyInt, func(s *Settings) any { return &s.AMDropRate }},
 		{"amemthresh", "memory is short below so many free pages", anyInt, func(s *Settings) any { return &s.AMemThresh }},
-		{"conn_reuse_mode", "a SYN on a closing connection begins another: 0 no, 1 yes, 2 also in FIN_WAIT", anyInt, func(s *Settings) any { return &s.ConnReuseMode }},
-		{"drop_packet", "drop packets that begin a connection: 0 no, 1 when memory is short, 3 always", 3, func(s *Settings) any { return &s.DropPacket }},
+		{"conn_reuse_mode", "a SYN begins a closing connection anew: 0 no, 1, 2 more", anyInt, func(s *Settings) any { return &s.ConnReuseMode }},
+		{"drop_packet", "drop new connections: 0 no, 1 if memory is short, 3 yes", 3, func(s *Settings) any { return &s.DropPacket }},
 		{"expire_nodest_conn", "end connections whose server was deleted", 1, func(s *Settings) any { return &s.ExpireNodestConn }},
-		{"expire_quiescent_template", "persistence does not hold clients at a server of weight 0", 1, func(s *Settings) any { return &s.ExpireQuiescentTemplate }},
+		{"expire_quiescent_template", "no persistence to a server of weight 0", 1, func(s *Settings) any { return &s.ExpireQuiescentTemplate }},
 		{"lblc_expiration", "seconds until lblc forgets an unused destination", anyInt, func(s *Settings) any { return &s.LBLCExpiration }},
 		{"lblcr_expiration", "the same for lblcr", anyInt, func(s *Settings) any { return &s.LBLCRExpiration }},
 		{"run_estimation", "estimate rates every two seconds", 1, func(s *Settings) any { return &s.RunEstimation }},
-		{"secure_tcp", "stricter TCP states: 0 no, 1 when memory is short, 3 always", 3, func(s *Settings) any { return &s.SecureTCP }},
+		{"secure_tcp", "stricter TCP states: 0 no, 1 if memory is short, 3 yes", 3, func(s *Settings) any { return &s.SecureTCP }},
 		{"sloppy_tcp", "any TCP packet but a reset may begin a connection", 1, func(s *Settings) any { return &s.SloppyTCP }},
 	}
 }

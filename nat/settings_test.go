@@ -3,6 +3,7 @@ package nat
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
 	"syscall"
 	"testing"
 
@@ -331,5 +332,25 @@ func TestSecureTCP(t *testing.T) {
 				t.Errorf("level %d, %d pages: level %d afterwards, want %d", c.level, c.available, got, c.after)
 			}
 		})
+	}
+}
+
+// The list of settings has each field once, in order, with a meaning that fits.
+func TestSettingList(t *testing.T) {
+	list := SettingList()
+	if n := reflect.TypeFor[Settings]().NumField(); n != len(list) {
+		t.Errorf("%d settings are listed of %d", len(list), n)
+	}
+	seen := map[any]bool{}
+	var s Settings
+	for i, v := range list {
+		if at := v.at(&s); seen[at] {
+			t.Errorf("%s is another one's field", v.Name)
+		} else {
+			seen[at] = true
+		}
+		if len(v.Help) == 0 || len(v.Help) > 56 || i > 0 && list[i-1].Name >= v.Name {
+			t.Errorf("%s: %q, of %d letters", v.Name, v.Help, len(v.Help))
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vsnat/bench/lab"
+	"vsnat/cmd/vsnat/internal/control"
 )
 
 // exitStatus returns the exit status of a command that was run for the user, if
@@ -42,4 +43,18 @@ func isUsage(err error, cmd *cobra.Command) bool {
 		}
 	}
 	return cmd.HasSubCommands() && !cmd.Runnable()
+}
+
+// plain returns a director's refusal in the words of whoever refused: the verb's
+// user gave no list of commands and knows of no packages.
+func plain(err error) error {
+	refused := (*control.Error)(nil)
+	if !errors.As(err, &refused) {
+		return err
+	}
+	words := refused.Message
+	for _, who := range []string{"daemon: ", "nat: ", "guard: "} {
+		words = strings.TrimPrefix(words, who)
+	}
+	return errors.New(words)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vsnat/cmd/vsnat/internal/control"
 	"vsnat/cmd/vsnat/internal/ipvsadm"
 )
 
@@ -57,5 +58,20 @@ func TestUsageErrors(t *testing.T) {
 	root.AddCommand(leaf)
 	if !isUsage(errors.New("anything"), root) {
 		t.Error("a command that needs a subcommand is not told so")
+	}
+}
+
+// A refusal of the director is told without where in the program it arose.
+func TestPlain(t *testing.T) {
+	other := errors.New("daemon: not the director's")
+	if got := plain(other); got != other {
+		t.Errorf("%v", got)
+	}
+	if plain(nil) != nil {
+		t.Error("no error has become one")
+	}
+	refused := fmt.Errorf("x: %w", &control.Error{Op: control.Set, Message: "nat: set drop_packet: 9 is not in 0..3"})
+	if got := plain(refused).Error(); got != "set drop_packet: 9 is not in 0..3" {
+		t.Errorf("%q", got)
 	}
 }

@@ -142,7 +142,7 @@ without a mark, so that no later rule takes them.`,
 			}
 			c := control.NewClient(control.SocketPath())
 			defer c.Close()
-			return c.Apply(cmd.Context(), control.Command{Op: control.AddMark, Marks: []control.MarkRule{rule}, At: at})
+			return plain(c.Apply(cmd.Context(), control.Command{Op: control.AddMark, Marks: []control.MarkRule{rule}, At: at}))
 		},
 	}
 	flags.register(cmd)
@@ -179,9 +179,9 @@ func markReplaceCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return c.Transact(cmd.Context(),
+				return plain(c.Transact(cmd.Context(),
 					control.Command{Op: control.DeleteMark, Marks: rules[n-1 : n]},
-					control.Command{Op: control.AddMark, Marks: []control.MarkRule{rule}, At: n})
+					control.Command{Op: control.AddMark, Marks: []control.MarkRule{rule}, At: n}))
 			})
 		},
 	}
@@ -201,7 +201,7 @@ func markDeleteCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return c.Apply(cmd.Context(), control.Command{Op: control.DeleteMark, Marks: rules[n-1 : n]})
+				return plain(c.Apply(cmd.Context(), control.Command{Op: control.DeleteMark, Marks: rules[n-1 : n]}))
 			})
 		},
 	}
@@ -216,7 +216,7 @@ func markClearCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c := control.NewClient(control.SocketPath())
 			defer c.Close()
-			return c.Apply(cmd.Context(), control.Command{Op: control.SetMarks})
+			return plain(c.Apply(cmd.Context(), control.Command{Op: control.SetMarks}))
 		},
 	}
 }

@@ -33,7 +33,7 @@ at all. They last until the director ends.`,
 				return err
 			}
 			if len(values) > 0 {
-				return c.Apply(cmd.Context(), control.Command{Op: control.Set, Settings: values})
+				return plain(c.Apply(cmd.Context(), control.Command{Op: control.Set, Settings: values}))
 			}
 			all, err := c.Settings(cmd.Context())
 			if err != nil {
@@ -45,7 +45,7 @@ at all. They last until the director ends.`,
 				at := slices.IndexFunc(all, func(s control.Setting) bool { return s.Name == name })
 				if at < 0 {
 					// The director knows best what is wrong with the name.
-					return c.Apply(cmd.Context(), control.Command{Op: control.Set, Settings: map[string]int{name: 0}})
+					return plain(c.Apply(cmd.Context(), control.Command{Op: control.Set, Settings: map[string]int{name: 0}}))
 				}
 				if !asJSON {
 					fmt.Fprintln(out, all[at].Value)
@@ -91,7 +91,7 @@ func parseSettings(args []string) (map[string]int, error) {
 
 func printSettings(w io.Writer, all []control.Setting) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "SETTING\tVALUE\tDEFAULT\t")
+	fmt.Fprintln(t, "SETTING\tVALUE\tDEFAULT\tMEANING")
 	for _, s := range all {
 		fmt.Fprintf(t, "%s\t%d\t%d\t%s\n", s.Name, s.Value, s.Default, s.Help)
 	}

@@ -60,9 +60,9 @@ func unknownSetting(name string, list []nat.Setting) error {
 		}
 	}
 	if nearest != "" {
-		return fmt.Errorf("daemon: there is no setting %s: is it %s? %w", name, nearest, syscall.ENOENT)
+		return fmt.Errorf("daemon: there is no setting %s (is it %s?): %w", name, nearest, syscall.ENOENT)
 	}
-	return fmt.Errorf("daemon: there is no setting %s: `vsnat set' lists all: %w", name, syscall.ENOENT)
+	return fmt.Errorf("daemon: there is no setting %s (`vsnat set' lists all): %w", name, syscall.ENOENT)
 }
 
 // distance returns how many letters must be put in, taken out or changed to make
