@@ -226,10 +226,10 @@ func (s *service) relist() {
 func (tx *Tx) checkThere(op string, k ServiceKey, key ServerKey) error {
 	s := tx.find(k)
 	if s == nil {
-		return refuse(op, k, syscall.ESRCH, "")
+		return refuse(op, k, syscall.ESRCH, "there is no such service")
 	}
 	if !s.has(key) {
-		return refuse(op, serverName(k, key), syscall.ENOENT, "")
+		return refuse(op, serverName(k, key), syscall.ENOENT, "the service has no such server")
 	}
 	return nil
 }

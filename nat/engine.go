@@ -10,7 +10,9 @@
 // neighbour). Apart from that way stand persist.go, onepacket.go and mark.go
 // (services that keep clients at their server, keep nothing, or have no
 // address), nodest.go and defence.go (connections and packets to be rid of).
-// What the schedulers are given and told is in scheduler.go.
+// What becomes of those whose server is in trouble, as their service wants it, is
+// in the files life*.go. What the schedulers are given and told is in
+// scheduler.go.
 // What an operator changes is in control.go, mark.go and settings.go; what the
 // guard must know of it in owned.go.
 package nat

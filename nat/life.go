@@ -3,6 +3,7 @@ package nat
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -82,12 +83,23 @@ const (
 	actions
 )
 
+var actionNames = [actions]string{"kernel", "keep", "move", "reset-client", "reset-server", "reset-both", "unreachable"}
+
 // String returns the action's name.
 func (a Action) String() string {
 	if a >= actions {
 		return "invalid"
 	}
-	return [...]string{"kernel", "keep", "move", "reset-client", "reset-server", "reset-both", "unreachable"}[a]
+	return actionNames[a]
+}
+
+// ActionNames returns the names of all actions.
+func ActionNames() []string { return slices.Clone(actionNames[:]) }
+
+// ParseAction returns the action of that name.
+func ParseAction(name string) (a Action, ok bool) {
+	i := slices.Index(actionNames[:], name)
+	return Action(max(i, 0)), i >= 0
 }
 
 func (a Action) resetsClient() bool { return a == ResetClient || a == ResetBoth }

@@ -218,7 +218,7 @@ func (tx *Tx) SetLife(k ServiceKey, p LifePolicy) error {
 	const op = "set-life"
 	is := tx.find(k)
 	if is == nil {
-		return refuse(op, k, syscall.ESRCH, "")
+		return refuse(op, k, syscall.ESRCH, "there is no such service")
 	}
 	spec := *is.wanted()
 	spec.Life = &p

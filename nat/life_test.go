@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -615,6 +616,45 @@ func TestLifeAllocatesNothing(t *testing.T) {
 			w.Commit()
 		}); n != 0 {
 			t.Errorf("%s: %v allocations a packet", name, n)
+		}
+	}
+}
+
+// What docs/life.md says of the presets is what they are.
+func TestDocumentedPresets(t *testing.T) {
+	text, err := os.ReadFile("../docs/life.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range LifePresets()[1:] {
+		p, _ := LifePreset(name)
+		_, section, found := strings.Cut(string(text), "\n`"+name+"`: ")
+		if !found {
+			t.Errorf("%s is not documented", name)
+		}
+		var want strings.Builder
+		for _, e := range LifeEvents {
+			ep := p.Of(e)
+			fmt.Fprintf(&want, "| %s |", e)
+			for c := range TrafficClasses {
+				fmt.Fprintf(&want, " %s", ep.First[c])
+				if ep.Then[c] != AsKernel {
+					fmt.Fprintf(&want, ",%s", ep.Then[c])
+				}
+				want.WriteString(" |")
+			}
+			switch {
+			case ep.Deadline == 0:
+				want.WriteString(" - |\n")
+			case ep.Deadline < time.Minute:
+				fmt.Fprintf(&want, " %d s |\n", ep.Deadline/time.Second)
+			default:
+				fmt.Fprintf(&want, " %d min |\n", ep.Deadline/time.Minute)
+			}
+		}
+		_, table, _ := strings.Cut(section, "|---|---|---|---|---|---|\n")
+		if !strings.HasPrefix(table, want.String()) {
+			t.Errorf("%s is documented otherwise than\n%s", name, want.String())
 		}
 	}
 }

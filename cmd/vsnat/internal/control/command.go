@@ -31,6 +31,9 @@ const (
 	AddMark    Op = "add-mark"
 	DeleteMark Op = "delete-mark"
 	SetMarks   Op = "set-marks"
+	SetLife    Op = "set-life"
+	ServerDown Op = "server-down"
+	ServerUp   Op = "server-up"
 )
 
 // Command is one change. What each operation needs, and nothing else may be set:
@@ -47,6 +50,8 @@ const (
 //	add-mark                       Marks, which go where At says
 //	delete-mark                    Marks, each as it stands
 //	set-marks                      Marks, which are all there are from then on
+//	set-life                       Service (its name and Life)
+//	server-down, server-up         Service (its name), Server (address and port)
 //
 // A Director is given only commands whose parts are there, whose enumerations
 // are known and whose Family is set. Ranges and existence are its own to check.
@@ -94,6 +99,9 @@ var parts = map[Op]struct{ must, may part }{
 	AddMark:       {must: partMarks, may: partAt},
 	DeleteMark:    {must: partMarks},
 	SetMarks:      {may: partMarks},
+	SetLife:       {must: partService},
+	ServerDown:    {must: partService | partServer},
+	ServerUp:      {must: partService | partServer},
 }
 
 // malformed is what check finds wrong with a command's form.
@@ -134,7 +142,7 @@ func (c *Command) check() error {
 		}
 	}
 	if c.Server != nil {
-		if err := c.Server.check(c.Op != DeleteServer); err != nil {
+		if err := c.Server.check(c.Op == AddServer || c.Op == EditServer); err != nil {
 			return err
 		}
 	}
@@ -180,8 +188,8 @@ func (id *ServiceID) check() error {
 	return nil
 }
 
-// check reports an unknown enumeration. Only name and address of a server that
-// is to be deleted count.
+// check reports an unknown enumeration. Of a server that is only named
+// nothing but its address and port counts.
 func (s *RealServer) check(full bool) error {
 	if err := checkAddress("server", s.Address); err != nil {
 		return err

@@ -122,6 +122,10 @@ type Service struct {
 	// default.
 	MHTableSize uint32 `json:"mh_table_size,omitempty"`
 	LRTHalfLife uint32 `json:"lrt_half_life_ms,omitempty"`
+	// Life is what becomes of those who use a server that drains, is down or is
+	// removed; nil is what the kernel does, and when a service is edited what it was
+	// before.
+	Life *Life `json:"life,omitempty"`
 }
 
 // RealServer is a real server as a command gives it.
@@ -158,8 +162,12 @@ type Stats struct {
 // newest first, as the kernel keeps them.
 type ServiceEntry struct {
 	Service
-	Stats   Stats         `json:"stats,omitzero"`
-	Servers []ServerEntry `json:"servers"`
+	Stats      Stats         `json:"stats,omitzero"`
+	LifeCounts LifeCounts    `json:"life_counts,omitzero"`
+	Servers    []ServerEntry `json:"servers"`
+	// Removed are deleted servers that connections or templates refer to, or did
+	// some minutes ago.
+	Removed []ServerEntry `json:"removed,omitempty"`
 }
 
 // ServerEntry is a real server as it stands.
@@ -169,6 +177,12 @@ type ServerEntry struct {
 	Inactive   uint32 `json:"inactive"`
 	Persistent uint32 `json:"persistent"` // persistence templates
 	Stats      Stats  `json:"stats,omitzero"`
+
+	State ServerState `json:"state,omitempty"`
+	// Deadline is how many seconds from now what the service's policy has for then
+	// begins to happen, 0 if it has begun; nil is never, or not known yet.
+	Deadline   *uint32    `json:"deadline,omitempty"`
+	LifeCounts LifeCounts `json:"life_counts,omitzero"`
 }
 
 // Connection is one entry of the connection table. A persistence template has

@@ -98,6 +98,8 @@ func (r *run) command(c *control.Command) error {
 		return r.set(c.Settings)
 	case control.AddMark, control.DeleteMark, control.SetMarks:
 		return r.mark(c)
+	case control.SetLife, control.ServerDown, control.ServerUp:
+		return r.life(c)
 	case control.StartDaemon, control.StopDaemon:
 		return fmt.Errorf("daemon: connection synchronisation is not built: %w", syscall.EOPNOTSUPP)
 	}
@@ -108,7 +110,10 @@ func (r *run) service(c *control.Command) error {
 	if c.Service.PE != "" {
 		return fmt.Errorf("daemon: persistence engines are not built: %w", syscall.EOPNOTSUPP)
 	}
-	spec := serviceSpec(c.Service)
+	spec, err := serviceSpec(c.Service)
+	if err != nil {
+		return err
+	}
 	if c.Op == control.AddService {
 		return r.tx.AddService(spec)
 	}
@@ -118,7 +123,7 @@ func (r *run) service(c *control.Command) error {
 
 func (r *run) server(c *control.Command) error {
 	key := serviceKey(&c.Service.ServiceID)
-	server := nat.ServerKey{Addr: c.Server.Address.As16(), Port: c.Server.Port}
+	server := serverKey(c.Server)
 	if c.Op == control.DeleteServer {
 		r.releases = true
 		return r.tx.DeleteServer(key, server)

@@ -53,7 +53,8 @@ func serviceID(k nat.ServiceKey) control.ServiceID {
 	}
 }
 
-func serviceSpec(s *control.Service) nat.ServiceSpec {
+func serviceSpec(s *control.Service) (nat.ServiceSpec, error) {
+	life, err := lifePolicy(s.Life)
 	return nat.ServiceSpec{
 		Key:        serviceKey(&s.ServiceID),
 		Scheduler:  s.Scheduler,
@@ -66,7 +67,8 @@ func serviceSpec(s *control.Service) nat.ServiceSpec {
 			MHTableSize: int(s.MHTableSize),
 			LRTHalfLife: time.Duration(s.LRTHalfLife) * time.Millisecond,
 		},
-	}
+		Life: life,
+	}, err
 }
 
 // serviceFlags are a service's flags in the kernel's bits.
@@ -87,7 +89,7 @@ func (d *daemon) Services() []control.ServiceEntry {
 	d.engine.Update(func(tx *nat.Tx) { infos = tx.Services() })
 	entries := make([]control.ServiceEntry, len(infos))
 	for i := range infos {
-		entries[i] = entry(&infos[i])
+		entries[i] = d.entry(&infos[i])
 	}
 	return entries
 }
@@ -100,10 +102,10 @@ func (d *daemon) Service(id control.ServiceID) (control.ServiceEntry, error) {
 	if err != nil {
 		return control.ServiceEntry{}, err
 	}
-	return entry(&info), nil
+	return d.entry(&info), nil
 }
 
-func entry(s *nat.ServiceInfo) control.ServiceEntry {
+func (d *daemon) entry(s *nat.ServiceInfo) control.ServiceEntry {
 	e := control.ServiceEntry{
 		Service: control.Service{
 			ServiceID: serviceID(s.Key),
@@ -114,20 +116,34 @@ func entry(s *nat.ServiceInfo) control.ServiceEntry {
 
 			MHTableSize: uint32(s.Tuning.MHTableSize),
 			LRTHalfLife: uint32(s.Tuning.LRTHalfLife.Milliseconds()),
+			Life:        life(s.Life),
 		},
-		Stats:   stats(&s.Counters, &s.Rates),
-		Servers: make([]control.ServerEntry, len(s.Servers)),
+		Stats:      stats(&s.Counters, &s.Rates),
+		LifeCounts: lifeCounts(&s.LifeCounts),
+		Servers:    make([]control.ServerEntry, len(s.Servers)),
 	}
 	for i := range s.Servers {
-		v := &s.Servers[i]
-		ap := nat.AddrPort(v.Key.Addr, v.Key.Port)
-		e.Servers[i] = control.ServerEntry{
-			RealServer: control.RealServer{
-				Address: ap.Addr(), Port: ap.Port(), Method: methodName(v.Method), Weight: v.Weight,
-				UThreshold: v.Upper, LThreshold: v.Lower,
-			},
-			Active: uint32(v.Active), Inactive: uint32(v.Inactive), Persistent: uint32(v.Persistent), Stats: stats(&v.Counters, &v.Rates),
-		}
+		e.Servers[i] = d.serverEntry(&s.Servers[i])
+	}
+	for i := range s.Removed {
+		e.Removed = append(e.Removed, d.serverEntry(&s.Removed[i]))
+	}
+	return e
+}
+
+func (d *daemon) serverEntry(v *nat.ServerInfo) control.ServerEntry {
+	ap := nat.AddrPort(v.Key.Addr, v.Key.Port)
+	e := control.ServerEntry{
+		RealServer: control.RealServer{
+			Address: ap.Addr(), Port: ap.Port(), Method: methodName(v.Method), Weight: v.Weight,
+			UThreshold: v.Upper, LThreshold: v.Lower,
+		},
+		Active: uint32(v.Active), Inactive: uint32(v.Inactive), Persistent: uint32(v.Persistent), Stats: stats(&v.Counters, &v.Rates),
+		State: serverState(v.Event), LifeCounts: lifeCounts(&v.LifeCounts),
+	}
+	if v.Deadline != 0 {
+		left := uint32(max(v.Deadline-d.now(), 0) / 1e9)
+		e.Deadline = &left
 	}
 	return e
 }

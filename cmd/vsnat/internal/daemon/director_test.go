@@ -67,7 +67,9 @@ func TestEntriesShowWhatWasSet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := control.ServiceEntry{Service: s, Servers: []control.ServerEntry{{RealServer: two}, {RealServer: one}}}
+	want := control.ServiceEntry{Service: s, Servers: []control.ServerEntry{
+		{RealServer: two, State: control.StateDrain}, {RealServer: one, State: control.StateUp},
+	}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
@@ -86,7 +88,11 @@ func TestEntriesShowWhatWasSet(t *testing.T) {
 		}
 	}
 	d.apply(t, &control.Command{Op: control.EditService, Service: &s})
-	want = control.ServiceEntry{Service: s, Servers: []control.ServerEntry{{RealServer: one}}}
+	want = control.ServiceEntry{
+		Service: s,
+		Servers: []control.ServerEntry{{RealServer: one, State: control.StateDrain}},
+		Removed: []control.ServerEntry{{RealServer: two, State: control.StateRemoved}},
+	}
 	if all := d.Services(); len(all) != 2 || !reflect.DeepEqual(all[0], want) {
 		t.Errorf("got  %+v\nwant %+v first", all, want)
 	}
