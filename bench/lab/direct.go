@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"net/netip"
 	"strconv"
 )
@@ -13,10 +14,16 @@ import (
 //	servers 10.0.100.11 .12 .13 .15 ---------+
 //
 // The servers have the VIP on their loopback interfaces, do not answer ARP for it
-// (arp_ignore, arp_announce), and reach the client without the director.
-func Direct(name string) Topology {
-	t := Topology{Name: name, Hosts: []HostSpec{{"switch", Switch}}}
-	client := netip.PrefixFrom(paperClient.Addr(), paperClient.Bits())
+// (arp_ignore, arp_announce), and reach the client without the director. There is
+// no IPv6 in it.
+func Direct(o PaperOptions) (Topology, error) {
+	if err := o.complete(); err != nil {
+		return Topology{}, err
+	}
+	if o.IPv6 {
+		return Topology{}, errors.New("lab: a cluster for direct routing has IPv4 only")
+	}
+	t := Topology{Name: o.Name, MTU: o.MTU, Hosts: []HostSpec{{"switch", Switch}}}
 	plug := func(host string, role Role) (nic string) {
 		nic = host + "-0"
 		t.Links = append(t.Links, Link{A: End{"switch", "switch-" + strconv.Itoa(len(t.Hosts)-1)}, B: End{host, nic}})
@@ -24,20 +31,21 @@ func Direct(name string) Topology {
 		return nic
 	}
 	nic := plug("client", Client)
-	t.address("client", nic, client)
-	t.Routes = append(t.Routes, Route{Host: "client", To: paperSubnet, NIC: nic})
+	t.address("client", nic, paperClient)
+	t.Routes = append(t.Routes, Route{Host: "client", To: o.Subnet, NIC: nic})
 	nic = plug("director", Director)
 	t.address("director", nic, paperVIP).VIP = true
-	t.address("director", nic, netip.PrefixFrom(addrIn(paperSubnet, 1), paperSubnet.Bits()))
-	for i := range 4 {
+	t.address("director", nic, netip.PrefixFrom(addrIn(o.Subnet, 1), o.Subnet.Bits()))
+	for i := range o.Servers {
 		host := "server" + strconv.Itoa(i+1)
 		nic := plug(host, Server)
-		t.address(host, nic, netip.PrefixFrom(addrIn(paperSubnet, serverNumber(i)), paperSubnet.Bits()))
+		t.address(host, nic, netip.PrefixFrom(addrIn(o.Subnet, serverNumber(i)), o.Subnet.Bits()))
 		t.address(host, "lo", netip.PrefixFrom(paperVIP.Addr(), 32))
-		t.Routes = append(t.Routes, Route{Host: host, To: client.Masked(), NIC: nic})
+		t.Routes = append(t.Routes, Route{Host: host, To: paperClient.Masked(), NIC: nic})
 		t.Sysctls = append(t.Sysctls,
 			Sysctl{host, "net/ipv4/conf/all/arp_ignore", "1"},
 			Sysctl{host, "net/ipv4/conf/all/arp_announce", "2"})
 	}
-	return t
+	t.Sysctls = append(t.Sysctls, o.sysctls()...)
+	return t, nil
 }

@@ -40,23 +40,9 @@ var (
 // director-0 (the client's side), director-1, server1-0, switch-0 and so on.
 // It is an error to ask for more servers than the subnet has room for.
 func Paper(o PaperOptions) (Topology, error) {
-	if o.Name == "" {
-		o.Name = "paper"
+	if err := o.complete(); err != nil {
+		return Topology{}, err
 	}
-	if o.Servers == 0 {
-		o.Servers = 4
-	}
-	if !o.Subnet.IsValid() {
-		o.Subnet = paperSubnet
-	}
-	o.Subnet = o.Subnet.Masked()
-	if !o.Subnet.Addr().Is4() || o.Subnet.Bits() < 24 {
-		return Topology{}, fmt.Errorf("lab: subnet %v of the servers: want an IPv4 network with a prefix of 24 bits or more", o.Subnet)
-	}
-	if room := 1<<(32-o.Subnet.Bits()) - 1; o.Servers < 0 || serverNumber(o.Servers-1) >= room {
-		return Topology{}, fmt.Errorf("lab: %v has no room for %d servers: they have the numbers 11, 12, 13, 15, 16 and so on", o.Subnet, o.Servers)
-	}
-
 	t := Topology{
 		Name:  o.Name,
 		MTU:   o.MTU,
@@ -93,21 +79,51 @@ func Paper(o PaperOptions) (Topology, error) {
 		}
 	}
 
-	forward := "0"
-	if o.Forward {
-		forward = "1"
+	t.Sysctls = o.sysctls()
+	if o.IPv6 {
+		t.Sysctls = append(t.Sysctls, Sysctl{"director", "net/ipv6/conf/all/forwarding", o.forward()})
 	}
-	t.Sysctls = []Sysctl{
-		{"director", "net/ipv4/ip_forward", forward},
+	return t, nil
+}
+
+// complete puts the paper's values where the options have none, and checks them.
+func (o *PaperOptions) complete() error {
+	if o.Name == "" {
+		o.Name = "paper"
+	}
+	if o.Servers == 0 {
+		o.Servers = 4
+	}
+	if !o.Subnet.IsValid() {
+		o.Subnet = paperSubnet
+	}
+	o.Subnet = o.Subnet.Masked()
+	if !o.Subnet.Addr().Is4() || o.Subnet.Bits() < 24 {
+		return fmt.Errorf("lab: subnet %v of the servers: want an IPv4 network with a prefix of 24 bits or more", o.Subnet)
+	}
+	if room := 1<<(32-o.Subnet.Bits()) - 1; o.Servers < 0 || serverNumber(o.Servers-1) >= room {
+		return fmt.Errorf("lab: %v has no room for %d servers: they have the numbers 11, 12, 13, 15, 16 and so on", o.Subnet, o.Servers)
+	}
+	return nil
+}
+
+// forward is the value of the director's forwarding settings.
+func (o *PaperOptions) forward() string {
+	if o.Forward {
+		return "1"
+	}
+	return "0"
+}
+
+// sysctls are the settings of the client and the director.
+func (o *PaperOptions) sysctls() []Sysctl {
+	return []Sysctl{
+		{"director", "net/ipv4/ip_forward", o.forward()},
 		// 100,000 requests with a connection each: more ports than the usual
 		// 28,232, and those in TIME_WAIT can be had again.
 		{"client", "net/ipv4/ip_local_port_range", "1024 65535"},
 		{"client", "net/ipv4/tcp_tw_reuse", "1"},
 	}
-	if o.IPv6 {
-		t.Sysctls = append(t.Sysctls, Sysctl{"director", "net/ipv6/conf/all/forwarding", forward})
-	}
-	return t, nil
 }
 
 // serverNumber returns the last byte of the address of the i-th real server:

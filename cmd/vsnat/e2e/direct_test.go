@@ -12,7 +12,11 @@ import (
 // on one NIC, sees one direction only. Pages and files arrive whole, and the
 // states are those that the client's packets tell.
 func TestDirectRouting(t *testing.T) {
-	s := newSiteOf(t, lab.Direct("direct"))
+	topology, err := lab.Direct(lab.PaperOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSiteOf(t, topology)
 	s.serveAll()
 	d := s.direct()
 	s.ipvsadm("-A -t " + web + " -s rr")

@@ -79,6 +79,7 @@ type recipe struct {
 	noDirector bool
 	director   []string // further arguments of vsnat run
 	scheduler  string
+	method     string // how the director forwards: a key of methods
 	setup      []string
 }
 
@@ -94,6 +95,7 @@ func (r *recipe) flags(cmd *cobra.Command) {
 	f.BoolVar(&r.noPage, "no-page", false, "no page servers")
 	f.BoolVar(&r.noDirector, "no-director", false, "nothing runs in the director, and it has no service")
 	f.StringArrayVar(&r.director, "director-arg", nil, "a further argument for vsnat run; may be given several times")
+	f.StringVar(&r.method, "method", "masq", "how the director forwards: masq, or direct (the servers answer the client themselves)")
 	f.StringVar(&r.scheduler, "scheduler", "rr", "scheduler of the service; empty for no service")
 	f.StringArrayVar(&r.setup, "setup", nil, "a shell command to run in the director when all is up; may be given several times")
 }
@@ -111,8 +113,12 @@ func (r *recipe) options(name string) (lab.Options, error) {
 	if r.paper.Servers < 1 {
 		return lab.Options{}, fmt.Errorf("invalid argument %d for --servers: at least 1", r.paper.Servers)
 	}
+	m, ok := methods[r.method]
+	if !ok {
+		return lab.Options{}, fmt.Errorf("invalid argument %q for --method: masq or direct", r.method)
+	}
 	o := lab.Options{}
-	if o.Topology, err = lab.Paper(r.paper); err != nil {
+	if o.Topology, err = m.topology(r.paper); err != nil {
 		return lab.Options{}, err
 	}
 	if !r.noPage {
@@ -121,7 +127,7 @@ func (r *recipe) options(name string) (lab.Options, error) {
 	if !r.noDirector {
 		o.Director = append([]string{lab.Self, "run"}, r.director...)
 		if r.scheduler != "" {
-			o.Setup = serviceCommands(&o.Topology, r.scheduler)
+			o.Setup = serviceCommands(&o.Topology, r.scheduler, m.flag)
 		}
 	}
 	for _, s := range r.setup {
@@ -130,9 +136,20 @@ func (r *recipe) options(name string) (lab.Options, error) {
 	return o, nil
 }
 
+// methods are the forwarding methods that there is a cluster for, each with
+// ipvsadm's flag.
+var methods = map[string]struct {
+	topology func(lab.PaperOptions) (lab.Topology, error)
+	flag     string
+}{
+	"masq":   {lab.Paper, "-m"},
+	"direct": {lab.Direct, "-g"},
+}
+
 // serviceCommands returns the ipvsadm commands of the paper: port 80 of every
-// IPv4 VIP, all real servers behind it, masquerading, weight 1.
-func serviceCommands(t *lab.Topology, scheduler string) [][]string {
+// IPv4 VIP, all real servers behind it, with that flag for the forwarding method
+// and weight 1.
+func serviceCommands(t *lab.Topology, scheduler, method string) [][]string {
 	var commands [][]string
 	add := func(args ...string) {
 		commands = append(commands, append([]string{lab.Self, "ipvsadm"}, args...))
@@ -146,8 +163,8 @@ func serviceCommands(t *lab.Topology, scheduler string) [][]string {
 		add("-A", "-t", service, "-s", scheduler)
 		for _, name := range servers {
 			for _, a := range t.Addresses {
-				if a.Host == name && a.Prefix.Addr().Is4() {
-					add("-a", "-t", service, "-r", netip.AddrPortFrom(a.Prefix.Addr(), 80).String(), "-m", "-w", "1")
+				if a.Host == name && a.NIC != "lo" && a.Prefix.Addr().Is4() {
+					add("-a", "-t", service, "-r", netip.AddrPortFrom(a.Prefix.Addr(), 80).String(), method, "-w", "1")
 				}
 			}
 		}
@@ -168,6 +185,7 @@ client, a director with the VIP 192.168.28.167, and real servers that serve a
 page of 4100 bytes, behind one service made with ipvsadm.`,
 		Example: `  vsnat lab up
   vsnat lab up slow --servers 2 --rate 712
+  vsnat lab up --method direct
   vsnat lab up --forward --scheduler wlc --setup 'vsnat ipvsadm --set 60 10 30'`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
