@@ -127,7 +127,7 @@ func TestEveryVerbHasHelpWithAnExample(t *testing.T) {
 }
 
 func TestServiceCommands(t *testing.T) {
-	r := recipe{subnet: "10.0.100.0/24", scheduler: "wrr", director: []string{"--debug"}}
+	r := recipe{method: "masq", subnet: "10.0.100.0/24", scheduler: "wrr", director: []string{"--debug"}}
 	r.paper.Servers, r.paper.IPv6 = 2, true
 	r.setup = []string{"echo done"}
 	o, err := r.options("x")
