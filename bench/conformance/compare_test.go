@@ -173,7 +173,7 @@ func TestReport(t *testing.T) {
 	rep.Write(&text)
 	for _, want := range []string{
 		"Linux 6.99", "the same", "left out: this kernel has no scheduler rr", "DIFFERENT at step 201",
-		"refused with: kernel EPERM, vsnat nothing", r.Steps[200].String(), "before it that", "--scheduler rr --seed 3 --steps 300",
+		"refused with: kernel EPERM, vsnat nothing", r.Steps[200].String(), "before it that", "--scheduler rr --seed 3 --seeds 1 --steps 300",
 	} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("the report lacks %q:\n%s", want, text.String())

@@ -18,6 +18,9 @@ type Config struct {
 	Scheduler string `json:"scheduler"`
 	Seed      uint64 `json:"seed"`
 	Steps     int    `json:"steps"`
+	// NoThresholds leaves servers without thresholds. Kernels before 6.1.183
+	// look after them otherwise.
+	NoThresholds bool `json:"noThresholds,omitempty"`
 }
 
 // Mixed stands for a run whose services have all kinds of deterministic
@@ -207,10 +210,14 @@ func (g *generator) goOn() {
 
 func (g *generator) packet(op Op, u used, flags uint8) {
 	length := 0
-	if g.chance(40) {
+	switch n := g.r.IntN(100); {
+	case n < 40:
 		length = g.r.IntN(400)
+	case n < 43:
+		length = mtu - 50 + g.r.IntN(50) // some do not fit the next link
 	}
 	p := Packet{Proto: u.proto, Client: u.client, Virtual: u.virtual, Flags: flags, Length: length}
+	p.Last = g.chance(2)
 	p.NoSum = p.Proto == nat.ProtoUDP && g.chance(10)
 	// A client that begins anew, or whose server is gone, may end a connection.
 	ends := op == FromClient && g.known[u.flow] && (flags&wire.SYN != 0 || g.settings["expire_nodest_conn"] != 0 && g.shrunk[u.service])
@@ -341,7 +348,7 @@ func (g *generator) serverSpec(k nat.ServiceKey) nat.ServerSpec {
 func (g *generator) shape(s *nat.ServerSpec) {
 	s.Weight = pick(g, []int32{0, 0, 1, 1, 1, 2, 3, 4, 5, 10, 20, 100})
 	s.Upper, s.Lower = 0, 0
-	if g.chance(20) && !g.random() {
+	if g.chance(20) && !g.random() && !g.NoThresholds {
 		s.Upper = uint32(1 + g.r.IntN(15))
 		if g.chance(50) {
 			s.Lower = uint32(g.r.IntN(int(s.Upper) + 1))

@@ -15,9 +15,13 @@ func build(p *Packet, src, dst netip.AddrPort) []byte {
 	if p.Proto == nat.ProtoUDP {
 		head = wire.UDPLen
 	}
+	ttl := uint8(64)
+	if p.Last {
+		ttl = 1
+	}
 	ip := wire.IPv4(make([]byte, wire.IPv4MinLen+head+p.Length))
 	ip.Encode(&wire.IPv4Fields{
-		TotalLen: len(ip), ID: src.Port(), TTL: 64, Protocol: p.Proto, Flags: wire.IPv4DontFragment,
+		TotalLen: len(ip), ID: src.Port(), TTL: ttl, Protocol: p.Proto, Flags: wire.IPv4DontFragment,
 		Src: src.Addr().As4(), Dst: dst.Addr().As4(),
 	})
 	l4 := ip.Payload()

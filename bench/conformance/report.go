@@ -72,7 +72,11 @@ func (r *Report) Write(w io.Writer) {
 		if res := &r.Results[i]; res.Difference != nil {
 			fmt.Fprintf(w, "\nscheduler %s, seed %d, step %d: %s\n", res.Scheduler, res.Seed, res.Difference.Step, res.Difference.Text)
 			res.Difference.write(w)
-			fmt.Fprintf(w, "  again: vsnat bench conformance --scheduler %s --seed %d --steps %d\n", res.Scheduler, res.Seed, res.Steps)
+			fmt.Fprintf(w, "  again: vsnat bench conformance --scheduler %s --seed %d --seeds 1 --steps %d", res.Scheduler, res.Seed, res.Steps)
+			if res.NoThresholds {
+				fmt.Fprint(w, " --no-thresholds")
+			}
+			fmt.Fprintln(w)
 		}
 	}
 }

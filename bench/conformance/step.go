@@ -53,6 +53,7 @@ type Packet struct {
 	Flags   uint8          `json:"flags,omitempty"`  // TCP
 	Length  int            `json:"length,omitempty"` // bytes of payload
 	NoSum   bool           `json:"nosum,omitempty"`  // UDP: without a checksum
+	Last    bool           `json:"last,omitempty"`   // with TTL 1: not to be sent on
 }
 
 // flow tells connections apart.
@@ -95,10 +96,14 @@ func (s *Step) String() string {
 }
 
 func (p *Packet) what() string {
-	if p.Proto == nat.ProtoUDP {
-		return fmt.Sprintf("UDP, %d bytes", p.Length)
+	text := "UDP"
+	if p.Proto != nat.ProtoUDP {
+		text = "TCP " + flagWords(p.Flags)
 	}
-	return fmt.Sprintf("TCP %s, %d bytes", flagWords(p.Flags), p.Length)
+	if p.Last {
+		text += ", TTL 1"
+	}
+	return fmt.Sprintf("%s, %d bytes", text, p.Length)
 }
 
 func flagWords(flags uint8) string {

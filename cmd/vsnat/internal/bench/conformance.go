@@ -21,12 +21,12 @@ const recordVerb = "conformance-kernel"
 
 func conformanceCommand() *cobra.Command {
 	var (
-		seed         uint64
-		seeds, steps int
-		schedulers   []string
-		guest        string
-		save, load   string
-		asJSON       bool
+		c          conformance.Config
+		seeds      int
+		schedulers []string
+		guest      string
+		save, load string
+		asJSON     bool
 	)
 	cmd := &cobra.Command{
 		Use:   "conformance",
@@ -50,7 +50,7 @@ Exit status 1 if anything is different.`,
   vsnat bench conformance --save kernel.rec    # later: --load kernel.rec, without a kernel`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if steps < 1 || seeds < 1 {
+			if c.Steps < 1 || seeds < 1 {
 				return errors.New("invalid argument: --steps and --seeds are at least 1")
 			}
 			for _, s := range schedulers {
@@ -63,7 +63,7 @@ Exit status 1 if anything is different.`,
 			if load != "" {
 				rec, err = conformance.Load(load)
 			} else {
-				rec, err = record(cmd, plan(schedulers, seed, seeds, steps), guest)
+				rec, err = record(cmd, plan(c, schedulers, seeds), guest)
 			}
 			if err == nil && save != "" {
 				err = rec.Save(save)
@@ -91,24 +91,28 @@ Exit status 1 if anything is different.`,
 		},
 	}
 	f := cmd.Flags()
-	f.Uint64Var(&seed, "seed", 1, "the first run's seed")
+	f.Uint64Var(&c.Seed, "seed", 1, "the first run's seed")
 	f.IntVar(&seeds, "seeds", 3, "runs for each scheduler, each with a seed of its own")
-	f.IntVar(&steps, "steps", 2000, "steps of each run")
+	f.IntVar(&c.Steps, "steps", 2000, "steps of each run")
 	f.StringArrayVar(&schedulers, "scheduler", conformance.Schedulers(), "only this scheduler (may be repeated); mixed is all of them in one run")
+	f.BoolVar(&c.NoThresholds, "no-thresholds", false, "no thresholds: kernels before 6.1.183 treat them otherwise")
 	f.StringVar(&guest, "guest", "", "shell command that boots a guest with IPVS and runs a script in it")
 	f.StringVar(&save, "save", "", "also write what the kernel did to this file")
 	f.StringVar(&load, "load", "", "compare with what --save wrote, and ask no kernel")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
-	for _, other := range []string{"guest", "save", "seed", "seeds", "steps", "scheduler"} {
+	for _, other := range []string{"guest", "save", "seed", "seeds", "steps", "scheduler", "no-thresholds"} {
 		cmd.MarkFlagsMutuallyExclusive("load", other)
 	}
 	return cmd
 }
 
-func plan(schedulers []string, seed uint64, seeds, steps int) (runs []conformance.Run) {
-	for _, s := range schedulers {
+// plan makes runs like c, for each of the schedulers and with seeds from c's on.
+func plan(c conformance.Config, schedulers []string, seeds int) (runs []conformance.Run) {
+	for _, c.Scheduler = range schedulers {
 		for i := range seeds {
-			runs = append(runs, conformance.Generate(conformance.Config{Scheduler: s, Seed: seed + uint64(i), Steps: steps}))
+			next := c
+			next.Seed += uint64(i)
+			runs = append(runs, conformance.Generate(next))
 		}
 	}
 	return runs
