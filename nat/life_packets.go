@@ -84,8 +84,12 @@ func (w *Worker) ruledFlow(j *job, s *conntrack.Shard, c *conntrack.Conn, d *des
 	case Keep:
 		return keeps, Verdict{}
 	case Unreachable:
+		if c.Flags&conntrack.GivenUp != 0 {
+			return givesUp, Verdict{} // was told
+		}
 		v, told := w.refuseNew(j, d, a)
 		if told {
+			c.Flags |= conntrack.GivenUp
 			s.Arm(c, w.now, 0)
 		}
 		return ends, v

@@ -4,11 +4,14 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"vsnat/conntrack"
 	"vsnat/nat/wire"
+	"vsnat/nic"
 )
 
 // after returns a policy with a deadline at each event, from which on a class
@@ -267,5 +270,69 @@ func TestSettingsUnderAPolicy(t *testing.T) {
 	got := b.words(b.syn(sticky, client.Port()+2), sticky, server, other)
 	if !strings.HasSuffix(got, "> O") {
 		t.Errorf("the kernel's client met %q", got)
+	}
+}
+
+// Control, the sweep and workers at the same time: for the race detector, and
+// nothing is left over.
+func TestLifeBesideWorkers(t *testing.T) {
+	b := newLifeBed(t)
+	udp := b.keys[UDPFlow]
+	dns, _ := LifePreset("dns")
+	fast, _ := LifePreset("fail-fast")
+	var done atomic.Bool
+	var now atomic.Int64
+	var wg sync.WaitGroup
+	for _, index := range []int{clientNIC, serverNIC} {
+		wg.Go(func() {
+			w := b.workers[index]
+			var batch nic.Batch
+			for i := 0; !done.Load(); i++ {
+				c := addrPort(client.Addr(), uint16(1000+i%50))
+				server := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(11 + i%2)}), 8080)
+				frames := []nic.Frame{
+					packet(ProtoUDP, c, AddrPort(udp.Addr, udp.Port), 0, nil), packet(ProtoTCP, c, vip, wire.SYN, nil),
+					packet(ProtoTCP, c, vip, wire.ACK, nil), packet(ProtoTCP, c, addrPort(vip.Addr(), 443), wire.SYN, nil),
+				}
+				if index == serverNIC {
+					frames = []nic.Frame{packet(ProtoUDP, server, c, 0, nil), packet(ProtoTCP, server, c, wire.ACK, nil)}
+				}
+				batch.N = copy(batch.Frames[:], frames)
+				w.Process(&batch, now.Add(1000))
+				w.Commit()
+			}
+		})
+	}
+	for i := range 300 {
+		k := b.keys[[]Traffic{Established, UDPFlow, PersistentClient}[i%3]]
+		key := ServerKey{netip.MustParseAddr("10.0.0.11").As16(), 8080}
+		b.e.Update(func(tx *Tx) {
+			_ = tx.SetLife(k, []LifePolicy{dns, fast}[i/6%2])
+			switch i / 3 % 4 {
+			case 0:
+				_ = tx.MarkServer(k, key, true)
+			case 1:
+				_ = tx.MarkServer(k, key, false)
+			case 2:
+				_ = tx.DeleteServer(k, key)
+			case 3:
+				_ = tx.AddServer(k, ServerSpec{Key: key, Method: conntrack.Masq, Weight: 1})
+			}
+		})
+		b.e.Expire(now.Add(1e7), 5000)
+	}
+	done.Store(true)
+	wg.Wait()
+	b.now = now.Load()
+	b.seconds(3700) // the templates' hour
+	if n := b.e.Table().Len(); n != 0 {
+		t.Errorf("%d connections left", n)
+	}
+	for _, k := range lifeServicesOnce() {
+		for a, s := range b.servers(k) {
+			if s.Active != 0 || s.Inactive != 0 || s.Persistent != 0 {
+				t.Errorf("%s of %s: %+v", a, k, s)
+			}
+		}
 	}
 }
