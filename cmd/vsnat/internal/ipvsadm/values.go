@@ -226,23 +226,6 @@ func word(a netip.Addr, i int) uint32 {
 	return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
 }
 
-// schedFlag is a name of -b. Those of one scheduler go with no other.
-type schedFlag struct {
-	name  string
-	sched string
-	flag  control.ServiceFlags
-}
-
-var schedFlags = []schedFlag{
-	{"sh-fallback", "sh", control.Flag1},
-	{"sh-port", "sh", control.Flag2},
-	{"mh-fallback", "mh", control.Flag1},
-	{"mh-port", "mh", control.Flag2},
-	{"flag-1", "", control.Flag1},
-	{"flag-2", "", control.Flag2},
-	{"flag-3", "", control.Flag3},
-}
-
 // parseSchedFlags reads the argument of -b, a list with commas.
 func parseSchedFlags(list, sched string) (control.ServiceFlags, error) {
 	flags := control.ServiceFlags(0)
@@ -252,14 +235,14 @@ func parseSchedFlags(list, sched string) (control.ServiceFlags, error) {
 	}
 	for _, name := range names {
 		known := false
-		for _, f := range schedFlags {
-			if f.name != name {
+		for _, f := range control.SchedulerFlags {
+			if f.Name != name {
 				continue
 			}
-			if f.sched != "" && f.sched != sched {
+			if f.Scheduler != "" && f.Scheduler != sched {
 				return 0, usage("incompatible scheduler flag `%s'", name)
 			}
-			flags |= f.flag
+			flags |= f.Flag
 			known = true
 		}
 		if !known {
@@ -276,9 +259,9 @@ func schedFlagNames(flags control.ServiceFlags, sched string) string {
 		sched = ""
 	}
 	var names []string
-	for _, f := range schedFlags {
-		if f.sched == sched && flags&f.flag != 0 {
-			names = append(names, f.name)
+	for _, f := range control.SchedulerFlags {
+		if f.Scheduler == sched && flags&f.Flag != 0 {
+			names = append(names, f.Name)
 		}
 	}
 	return strings.Join(names, ",")
