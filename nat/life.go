@@ -152,9 +152,9 @@ func (p *EventPolicy) effective(e LifeEvent) (first, then Actions) {
 // maxDeadline is the longest deadline.
 const maxDeadline = 365 * 24 * time.Hour
 
-// check returns an error that says what is wrong with the policy for a service,
-// and why.
-func (p *LifePolicy) check(k ServiceKey) error {
+// Check returns an error that says what is wrong with the policy for a service,
+// and why. It begins with the event's name.
+func (p *LifePolicy) Check(k ServiceKey) error {
 	for _, e := range LifeEvents {
 		if err := p.Of(e).check(e, k); err != nil {
 			return err

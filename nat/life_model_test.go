@@ -119,7 +119,7 @@ func (m *lifeModel) befallen(s *modelService) {
 		key := serverKeyOf(srv)
 		switch n := m.r.IntN(7); {
 		case n < 2:
-			for s.policy = m.randomPolicy(); s.policy.check(s.key) != nil; s.policy = m.randomPolicy() {
+			for s.policy = m.randomPolicy(); s.policy.Check(s.key) != nil; s.policy = m.randomPolicy() {
 			}
 			what = fmt.Sprintf("policy %v", s.policy)
 			return tx.SetLife(s.key, s.policy)

@@ -241,7 +241,7 @@ func checkLife(op string, spec *ServiceSpec) error {
 	if spec.Life == nil {
 		return nil
 	}
-	if err := spec.Life.check(spec.Key); err != nil {
+	if err := spec.Life.Check(spec.Key); err != nil {
 		return refuse(op, spec.Key, syscall.EINVAL, err.Error())
 	}
 	return nil

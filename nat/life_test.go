@@ -306,7 +306,7 @@ func TestEveryCell(t *testing.T) {
 			for a := range actions + 1 {
 				name := fmt.Sprintf("%s/%s/%s", e, c, a)
 				p := policy(e, c, a)
-				if err := p.check(lifeServices()[c]); (err == nil) != tested[name] {
+				if err := p.Check(lifeServices()[c]); (err == nil) != tested[name] {
 					t.Errorf("%s: refused with %v; tested above: %v", name, err, tested[name])
 				}
 			}
@@ -442,10 +442,10 @@ func TestWhyAPolicyIsRefused(t *testing.T) {
 	}
 	udp := lifeServices()[UDPFlow]
 	p := policy(Down, PersistentClient, ResetClient)
-	if err := p.check(udp); err == nil {
+	if err := p.Check(udp); err == nil {
 		t.Error("a reset for persistent clients of a UDP service was taken")
 	}
-	if err := p.check(ServiceKey{Mark: 1}); err != nil {
+	if err := p.Check(ServiceKey{Mark: 1}); err != nil {
 		t.Error(err)
 	}
 	b := newLifeBed(t)
@@ -474,7 +474,7 @@ func TestPresets(t *testing.T) {
 			t.Errorf("%s: %v, named %q", name, ok, p.Preset())
 		}
 		for _, k := range append(lifeServicesOnce(), ServiceKey{Mark: 1}) {
-			if err := p.check(k); err != nil {
+			if err := p.Check(k); err != nil {
 				t.Errorf("%s for %s: %v", name, k, err)
 			}
 		}

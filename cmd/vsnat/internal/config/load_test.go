@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -203,7 +204,7 @@ func TestReference(t *testing.T) {
 		}
 	}
 	for _, key := range knownKeys() {
-		if !strings.Contains(string(text), "\n"+key+" = ") && !strings.Contains(string(text), "\n# "+key+" = ") {
+		if !regexp.MustCompile(`(?m)^(|# |.*[{,] )` + key + " = ").Match(text) {
 			t.Errorf("key %s is not in the reference", key)
 		}
 	}
@@ -229,13 +230,15 @@ zzzzzzzzzzzzzzzzzzzzzzzzzzzz = 1
 zzzzzzzzzzzzzzzzzzzzzzzzzzzz = 1
 [[service.b.server]]
 zzzzzzzzzzzzzzzzzzzzzzzzzzzz = 1
+[defaults]
+life = { drain = { zzzzzzzzzzzzzzzzzzzzzzzzzzzz = 1 } }
 `)})
 	for _, p := range problems {
 		if _, list, ok := strings.Cut(p.Message, "; it has "); ok {
 			keys = append(keys, strings.Split(list, ", ")...)
 		}
 	}
-	return slices.DeleteFunc(keys, func(k string) bool { return k == "life" })
+	return keys
 }
 
 // The defaults that the reference tells are those of a file that says nothing.
@@ -296,5 +299,35 @@ func TestFormatDuration(t *testing.T) {
 		if got := FormatDuration(d); got != s {
 			t.Errorf("%s comes back as %s", s, got)
 		}
+	}
+}
+
+func TestLife(t *testing.T) {
+	cfg := parse(t, `
+[defaults]
+life = "dns"
+[service.a]
+listen = "192.0.2.1:53/udp"
+server = "10.0.0.1"
+[service.b]
+listen = "192.0.2.1:80"
+server = "10.0.0.1"
+[service.b.life]
+preset = "stateful"
+drain = { established = "keep, reset-client", deadline = "1h" }
+[service.c]
+listen = "192.0.2.1:81"
+server = "10.0.0.1"
+life = "kernel"
+`)
+	a, b, c := cfg.Services[0].Virtual[0].Life, cfg.Services[1].Virtual[0].Life, cfg.Services[2].Virtual[0].Life
+	if a == nil || a.Preset != "dns" || a.Drain.Established != "keep,reset-both" {
+		t.Errorf("a lives so: %+v", a)
+	}
+	if b == nil || b.Preset != "" || b.Drain.Established != "keep,reset-client" || *b.Drain.Deadline != 3600 || b.Down.Established != "keep,reset-both" {
+		t.Errorf("b lives so: %+v", b)
+	}
+	if c != nil {
+		t.Errorf("c lives so: %+v", c)
 	}
 }

@@ -24,6 +24,7 @@ type options struct {
 	netmask    *netmask
 	engine     string
 	onePacket  bool
+	life       *lifeSaid
 
 	server serverOptions
 }
@@ -99,6 +100,7 @@ func (r *reader) optionFields(t *node, o *options) fields {
 			o.onePacket = v
 		}
 	}
+	f["life"] = func(e *entry) { r.life(e, o) }
 	return f
 }
 

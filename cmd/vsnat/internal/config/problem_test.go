@@ -77,6 +77,13 @@ func TestProblems(t *testing.T) {
 		{"no time", "[timeouts]\ntcp = \"15 min\"", []string{`2:7: "15 min" is no time; write a number and its unit, such as "5s", "2m", "1h30m" or "250ms"`}},
 		{"address twice", "[[address]]\naddress = \"192.0.2.1\"\nnic = \"eth0\"\n[[address]]\naddress = \"192.0.2.1/24\"\nnic = \"eth0\"", []string{`5:11: 192.0.2.1 is there already, at vsnat.toml:2`}},
 		{"address of no NIC", "[[address]]\naddress = \"224.0.0.1\"\n", []string{`1:3: [[address]] needs nic`, `2:11: 224.0.0.1 is no address for a NIC`}},
+		{"life preset", web + "life = \"statefull\"\nserver = \"10.0.0.1\"", []string{`3:8: unknown life preset "statefull"; did you mean "stateful"?`}},
+		{"life action", web + "life = { drain = { established = \"kep\" }, dwon = {} }\nserver = \"10.0.0.1\"", []string{
+			`3:34: unknown action "kep"; did you mean "keep"?`, `3:43: unknown key "dwon" in life; did you mean "down"?`,
+		}},
+		{"life that makes no sense", web + "server = \"10.0.0.1\"\n[service.web.life]\npreset = \"dns\"\ndown = { established = \"move\" }", []string{
+			`6:1: life: down, established: move: no other server knows an established connection: reset it`,
+		}},
 		{"key twice", "[timeouts]\ntcp = \"1m\"\ntcp = \"2m\"", []string{`3:1: tcp is there already, at vsnat.toml:2`}},
 		{"table twice", "[timeouts]\ntcp = \"1m\"\n[timeouts]\nudp = \"2m\"", []string{`3:2: [timeouts] is there already, at vsnat.toml:1`}},
 		{"inline table is closed", "timeouts = { tcp = \"1m\" }\n[timeouts]\n[timeouts.x]", []string{`2:2: [timeouts] is there already, at vsnat.toml:1`, `3:2: timeouts is a table already, at vsnat.toml:1`}},

@@ -137,7 +137,7 @@ func (r *reader) checkPersistence(t *node, o *options) {
 func (r *reader) virtual(t *node, l listen, o *options, flags control.ServiceFlags, servers []server) Virtual {
 	v := Virtual{Service: control.Service{
 		ServiceID: l.id, Scheduler: o.scheduler, Flags: flags,
-		Netmask: r.mask(nil, l.id.Family), MHTableSize: o.mhTableSize, LRTHalfLife: o.lrtHalfLife,
+		Netmask: r.mask(nil, l.id.Family), Life: r.lifeOf(o.life, &l.id), MHTableSize: o.mhTableSize, LRTHalfLife: o.lrtHalfLife,
 	}}
 	if o.persistent > 0 {
 		v.Flags |= control.Persistent

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"vsnat/cmd/vsnat/internal/control"
+	"vsnat/cmd/vsnat/internal/life"
 	"vsnat/conntrack"
 	"vsnat/conntrack/state"
 	"vsnat/nat"
@@ -54,7 +55,7 @@ func serviceID(k nat.ServiceKey) control.ServiceID {
 }
 
 func serviceSpec(s *control.Service) (nat.ServiceSpec, error) {
-	life, err := lifePolicy(s.Life)
+	policy, err := life.Policy(s.Life)
 	return nat.ServiceSpec{
 		Key:        serviceKey(&s.ServiceID),
 		Scheduler:  s.Scheduler,
@@ -67,7 +68,7 @@ func serviceSpec(s *control.Service) (nat.ServiceSpec, error) {
 			MHTableSize: int(s.MHTableSize),
 			LRTHalfLife: time.Duration(s.LRTHalfLife) * time.Millisecond,
 		},
-		Life: life,
+		Life: policy,
 	}, err
 }
 
@@ -116,7 +117,7 @@ func (d *daemon) entry(s *nat.ServiceInfo) control.ServiceEntry {
 
 			MHTableSize: uint32(s.Tuning.MHTableSize),
 			LRTHalfLife: uint32(s.Tuning.LRTHalfLife.Milliseconds()),
-			Life:        life(s.Life),
+			Life:        life.Of(s.Life),
 		},
 		Stats:      stats(&s.Counters, &s.Rates),
 		LifeCounts: lifeCounts(&s.LifeCounts),
