@@ -119,6 +119,29 @@ func TestPlantedDifference(t *testing.T) {
 	})
 }
 
+// TestCrowdTellsTheLoadRule holds the runs of lc and wlc to a choice that is
+// made otherwise where an active connection counts as 256 inactive ones, and not
+// as 257: one server has a single active connection, the other as many inactive
+// ones.
+func TestCrowdTellsTheLoadRule(t *testing.T) {
+	for _, name := range []string{"lc", "wlc"} {
+		r := Generate(Config{Scheduler: name, Seed: 1, Steps: 2000})
+		found := false
+		for i, seen := range recordEngine(t, &r, 1, nil) {
+			s := &r.Steps[i]
+			if s.Op != FromClient || s.Service.Key.Port != crowdPort || len(seen.Servers) != 2 {
+				continue
+			}
+			// The second has the new connection; without it, it had 256 inactive ones.
+			a, b := &seen.Servers[0], &seen.Servers[1]
+			found = found || a.Active == 1 && a.Inactive == 0 && b.Active == 1 && b.Inactive == 256
+		}
+		if !found {
+			t.Errorf("%s: no such choice", name)
+		}
+	}
+}
+
 // TestPlantedMisbehaviour has one side treat a step otherwise.
 func TestPlantedMisbehaviour(t *testing.T) {
 	tests := []struct {

@@ -1,7 +1,6 @@
 package conformance
 
 import (
-	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -17,7 +16,7 @@ type Config struct {
 	// Scheduler is that of the services, or [Mixed].
 	Scheduler string `json:"scheduler"`
 	Seed      uint64 `json:"seed"`
-	Steps     int    `json:"steps"`
+	Steps     int    `json:"steps"` // or a few more
 	// NoThresholds leaves servers without thresholds. Kernels before 6.1.183
 	// look after them otherwise.
 	NoThresholds bool `json:"noThresholds,omitempty"`
@@ -75,11 +74,14 @@ func Generate(c Config) Run {
 	for next := quarter; len(g.steps) < c.Steps; {
 		g.step()
 		if n := len(g.steps); n >= next && n < c.Steps {
-			g.rest(cmp.Compare(n, 3*quarter) >= 0)
+			long := n >= 3*quarter
+			g.rest(long)
 			next += quarter
+			if long && (c.Scheduler == "lc" || c.Scheduler == "wlc") {
+				g.crowd()
+			}
 		}
 	}
-	g.steps = g.steps[:c.Steps]
 	g.rest(false)
 	for i := range g.steps {
 		g.steps[i].Look = g.steps[i].Look || i%lookEvery == lookEvery-1
@@ -378,6 +380,33 @@ func (g *generator) deleteServer(k nat.ServiceKey) {
 	g.add(Step{Op: DeleteServer, Service: nat.ServiceSpec{Key: k}, Server: nat.ServerSpec{Key: svc.servers[i].Key}, Settle: g.settings["expire_nodest_conn"] != 0})
 	svc.servers = slices.Delete(svc.servers, i, i+1)
 	g.shrunk[k] = true
+}
+
+// crowdPort is that of the service that [generator.crowd] makes for itself.
+const crowdPort = 9000
+
+// crowd has so many connections end that, for schedulers that go by the load,
+// the inactive ones of one server come to weigh as much as the single active one
+// of another: 256 (6.1.183 and later: 257) of them.
+func (g *generator) crowd() {
+	const many = 300 // with drop_packet on, one in ten is lost
+	k := nat.ServiceKey{Proto: nat.ProtoTCP, Addr: vip(1).As16(), Port: crowdPort}
+	vip := netip.AddrPortFrom(netip.AddrFrom16(k.Addr).Unmap(), k.Port)
+	spec := nat.ServiceSpec{Key: k, Scheduler: g.Scheduler, Netmask: allOnes}
+	g.add(Step{Op: AddService, Service: spec})
+	for n := range 2 {
+		server := nat.ServerSpec{Key: nat.ServerKey{Addr: realServer(1 + n).As16(), Port: k.Port}, Weight: 1}
+		g.add(Step{Op: AddServer, Service: nat.ServiceSpec{Key: k}, Server: server})
+	}
+	for n := range many {
+		p := Packet{Proto: k.Proto, Client: netip.AddrPortFrom(client(n%6<<8|1+n/6), 2000), Virtual: vip, Flags: wire.SYN}
+		g.add(Step{Op: FromClient, Service: nat.ServiceSpec{Key: k}, Packet: p})
+		if n > 0 {
+			p.Flags = wire.FIN | wire.ACK
+			g.add(Step{Op: FromServer, Service: nat.ServiceSpec{Key: k}, Packet: p})
+		}
+	}
+	g.add(Step{Op: DeleteService, Service: nat.ServiceSpec{Key: k}, Settle: true})
 }
 
 // set changes a setting that is in force at once, most often to its default.
