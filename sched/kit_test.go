@@ -39,6 +39,9 @@ var subjects = []struct {
 }
 
 func TestLaws(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes minutes with the race detector, and is one goroutine")
+	}
 	missing := map[string]bool{}
 	for _, name := range sched.Names() {
 		missing[name] = true

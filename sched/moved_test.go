@@ -31,6 +31,9 @@ var serverCounts = []int{4, 10, 100}
 // TestMovedConnections measures what share of clients goes elsewhere when one
 // of N servers leaves, and holds the document to it.
 func TestMovedConnections(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes minutes with the race detector, and is one goroutine")
+	}
 	var table strings.Builder
 	row := func(name string, cell func(n int) float64) {
 		fmt.Fprintf(&table, "| %s |", name)
