@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
 	"os/signal"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
+	"vsnat/cmd/vsnat/internal/config"
 	"vsnat/cmd/vsnat/internal/control"
 	"vsnat/cmd/vsnat/internal/daemon"
 	"vsnat/nic/guard"
@@ -23,19 +26,27 @@ import (
 func runCommand() *cobra.Command {
 	cfg := daemon.Config{Socket: control.SocketPath()}
 	var debug bool
-	var group string
+	var group, file string
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run the director in the foreground",
 		Long: `Run the director in the foreground. It takes packets from all Ethernet
 interfaces of its network namespace but loopback and ports of a bridge or
-bond, unless -i names some. Services are added with ipvsadm, or vsnat ipvsadm.
-SIGTERM or SIGINT ends it; nothing of it is left on the host.`,
-		Example: `  vsnat run
+bond, unless -i names some. Services are what the configuration file says, if
+there is one, and what is added with ipvsadm, or vsnat ipvsadm. Options go before
+what the file says. SIGHUP, like vsnat reload, has the file read again. SIGTERM or
+SIGINT ends the director; nothing of it is left on the host.`,
+		Example: `  vsnat run -c /etc/vsnat.toml
+  vsnat run
   vsnat run -i eth0 -i eth1
   ipvsadm -A -t 192.0.2.1:80 -s wlc && ipvsadm -a -t 192.0.2.1:80 -r 10.0.0.11 -m`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if file != "" {
+				if err := useFile(cmd, &cfg, &group, file); err != nil {
+					return err
+				}
+			}
 			switch cfg.Guard {
 			case "auto":
 				cfg.Guard = ""
@@ -54,10 +65,14 @@ SIGTERM or SIGINT ends it; nothing of it is left on the host.`,
 			defer func() { _ = log.Sync() }()
 			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGTERM, unix.SIGINT)
 			defer stop()
+			if cfg.File != "" {
+				cfg.Reload = hangups(ctx)
+			}
 			return daemon.Run(ctx, cfg, log, func() { notify("READY=1") })
 		},
 	}
 	f := cmd.Flags()
+	f.StringVarP(&file, "config", "c", "", "configuration file, or a directory of files *.toml")
 	f.StringSliceVarP(&cfg.NICs, "interface", "i", nil, "take packets from this NIC only; may be given several times")
 	f.StringVar(&cfg.Socket, "socket", cfg.Socket, "path of the control socket (VSNAT_SOCKET)")
 	f.StringVar(&group, "socket-group", "", "group, by name or number, whose members may use the control socket too")
@@ -67,6 +82,65 @@ SIGTERM or SIGINT ends it; nothing of it is left on the host.`,
 	f.DurationVar(&cfg.Budget, "budget", 100*time.Microsecond, "what a packet may take, for the latency report")
 	f.BoolVar(&debug, "debug", false, "log more")
 	return cmd
+}
+
+// useFile reads the configuration file, and takes from it what no option says.
+func useFile(cmd *cobra.Command, cfg *daemon.Config, group *string, path string) error {
+	// A reload reads it from wherever the director is then.
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
+	said, problems, err := config.Load(path)
+	problems.Print(cmd.ErrOrStderr())
+	if problems != nil && err != nil {
+		return fmt.Errorf("%s: %s", path, count(len(problems.Errors()), "error"))
+	}
+	if err != nil {
+		return err
+	}
+	cfg.File, cfg.Declared = path, said
+	d := &said.Director
+	for _, o := range []struct {
+		option string
+		said   bool
+		take   func()
+	}{
+		{"interface", d.NICs != nil, func() { cfg.NICs = d.NICs }},
+		{"guard", d.Guard != "", func() { cfg.Guard = d.Guard }},
+		{"max-conns", d.MaxConns != 0, func() { cfg.MaxConns = d.MaxConns }},
+		{"spin", d.Spin != nil, func() { cfg.Spin = *d.Spin }},
+		{"budget", d.Budget != 0, func() { cfg.Budget = d.Budget }},
+		{"socket", d.Socket != "" && os.Getenv("VSNAT_SOCKET") == "", func() { cfg.Socket = d.Socket }},
+		{"socket-group", d.SocketGroup != "", func() { *group = d.SocketGroup }},
+	} {
+		if o.said && !cmd.Flags().Changed(o.option) {
+			o.take()
+		}
+	}
+	return nil
+}
+
+// hangups tells of SIGHUP until ctx ends.
+func hangups(ctx context.Context) <-chan struct{} {
+	signals, told := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(signals, unix.SIGHUP)
+	go func() {
+		defer signal.Stop(signals)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-signals:
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case told <- struct{}{}:
+			}
+		}
+	}()
+	return told
 }
 
 // groupNumber returns the number of a group, which may be given as such.

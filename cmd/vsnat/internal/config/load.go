@@ -24,7 +24,7 @@ type File struct {
 // the order of their names as if they were one. The error is of the system, or
 // [Problems]; warnings come with a Config.
 func Load(path string) (*Config, Problems, error) {
-	files, err := readFiles(path)
+	files, err := ReadFiles(path)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -35,7 +35,9 @@ func Load(path string) (*Config, Problems, error) {
 	return cfg, problems, nil
 }
 
-func readFiles(path string) ([]File, error) {
+// ReadFiles returns the file at path, or the files of a directory, as [Load] reads
+// them.
+func ReadFiles(path string) ([]File, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, fmt.Errorf("config: %w", err)

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"net/netip"
 	"slices"
@@ -40,16 +41,11 @@ type fields map[string]func(e *entry)
 // table reads the keys of a table that is called what. Its keys are read in the
 // order of the file.
 func (r *reader) table(t *node, what string, known fields) {
-	names := make([]string, 0, len(known))
-	for name := range known {
-		names = append(names, name)
-	}
-	slices.Sort(names)
 	for _, e := range t.entries {
 		read, ok := known[e.key]
 		switch {
 		case !ok:
-			r.unknown(e, what, names)
+			r.unknown(e, what, slices.Sorted(maps.Keys(known)))
 		case read != nil && e.value.kind != kindBad:
 			read(e)
 		}

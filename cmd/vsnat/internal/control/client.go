@@ -1,7 +1,6 @@
 package control
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -74,12 +73,8 @@ func (c *Client) Transact(ctx context.Context, cmds ...Command) error {
 }
 
 func (c *Client) commands(ctx context.Context, what string, req commandsRequest) ([]*Error, error) {
-	body, err := json.Marshal(req)
-	if err != nil {
-		return nil, fmt.Errorf("control: %s: %w", what, err)
-	}
 	var a commandsAnswer
-	err = c.do(ctx, http.MethodPost, what, bytes.NewReader(body), &a)
+	err := c.post(ctx, what, req, &a)
 	return a.Errors, err
 }
 

@@ -14,6 +14,9 @@
 //	GET  /v1/settings     the settings net.ipv4.vs.*; PUT changes some
 //	GET  /v1/marks        the rules that give packets firewall marks; PUT
 //	                      replaces them
+//	POST /v1/plan         what it would take to be as a configuration file says
+//	POST /v1/reload       be as the director's own file says, or stay as it was
+//	POST /v1/confirm      keep what a reload did that is to be confirmed
 //	GET  /v1/info         version, table size, process
 //	GET  /v1/status, /v1/drops, /v1/latency   reports of the director
 //

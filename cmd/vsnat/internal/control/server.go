@@ -113,6 +113,9 @@ var routes = map[string]struct {
 	"status":      {nil, get(report(StatusReport))},
 	"drops":       {nil, get(report(DropsReport))},
 	"latency":     {nil, get(report(LatencyReport))},
+	"plan":        {nil, post(serveDeclared(servePlan))},
+	"reload":      {nil, post(serveDeclared(serveReload))},
+	"confirm":     {nil, post(serveDeclared(serveConfirm))},
 }
 
 func get(h handler) map[string]handler  { return map[string]handler{http.MethodGet: h} }

@@ -21,6 +21,11 @@ var errRefused = errors.New("daemon: refused")
 func (d *daemon) Apply(cmds []control.Command, mode control.Mode) []control.Refusal {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	return d.applyLocked(cmds, mode)
+}
+
+// applyLocked is Apply with d.mu held.
+func (d *daemon) applyLocked(cmds []control.Command, mode control.Mode) []control.Refusal {
 	var run run
 	asked := false
 	err := d.engine.Transact(func(tx *nat.Tx) error {

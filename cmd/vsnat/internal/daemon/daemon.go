@@ -19,6 +19,8 @@ import (
 
 	"go.uber.org/zap"
 
+	"vsnat/cmd/vsnat/internal/address"
+	"vsnat/cmd/vsnat/internal/config"
 	"vsnat/cmd/vsnat/internal/control"
 	"vsnat/conntrack"
 	"vsnat/nat"
@@ -43,6 +45,10 @@ type Config struct {
 	MaxConns int           // bound on connections
 	Spin     time.Duration // how long a worker looks for more frames before it sleeps; < 0 chooses
 	Budget   time.Duration // what a packet may take, for the latency report
+
+	File     string          // path of the configuration file; "" is none
+	Declared *config.Config  // what it says
+	Reload   <-chan struct{} // when it is to be read again; nil is never
 }
 
 // expireEvery is the time between two looks for connections that have run
@@ -62,7 +68,9 @@ type daemon struct {
 	epoch  time.Time // zero of the engine's clock
 	nics   *nics
 
-	warnings warnings
+	warnings  warnings
+	declared  declared
+	addresses *address.Holder // nil before the director runs
 
 	// mu is held through a command and while what the engine owns is given to
 	// the guard, so that the guard never lets go of what is being added.
@@ -112,6 +120,9 @@ func Run(ctx context.Context, cfg Config, logger *zap.Logger, ready func()) (err
 		return err
 	}
 	defer d.stop()
+	if err := d.declare(cfg.Declared); err != nil {
+		return err
+	}
 
 	server := control.NewServer(d, log.New(zapWriter{logger}, "", 0))
 	served := make(chan error, 1)
@@ -184,6 +195,10 @@ func (d *daemon) start(ctx context.Context) (err error) {
 }
 
 func (d *daemon) stop() {
+	if d.addresses != nil {
+		d.leaveDeclared()
+		d.addresses.Close()
+	}
 	d.nics.close()
 	if d.guard != nil {
 		d.warn("guard", d.guard.Close())
@@ -207,6 +222,9 @@ func (d *daemon) follow(ctx context.Context, served <-chan error) error {
 			failed = errors.New("daemon: the kernel's routes can no longer be followed")
 		case <-d.routes.Changed():
 			d.followRoutes()
+			continue
+		case <-d.cfg.Reload:
+			go d.reload()
 			continue
 		case <-expire.C:
 			d.engine.Expire(d.now(), expireAtOnce)

@@ -1,0 +1,72 @@
+package plan
+
+import (
+	"vsnat/cmd/vsnat/internal/control"
+)
+
+// Commands returns the commands that carry out the changes, for one transaction.
+// Addresses are no affair of theirs.
+func (p *Plan) Commands() []control.Command {
+	var all []control.Command
+	settings := map[string]int{}
+	var timeouts control.Timeouts
+	// A service is edited after servers are taken off it: another scheduler may
+	// bear fewer.
+	var edit []control.Command
+	for i := range p.Changes {
+		c := &p.Changes[i]
+		if c.Kind != KindServer || c.Action != Remove {
+			all, edit = append(all, edit...), nil
+		}
+		switch c.Kind {
+		case KindService:
+			if c.Action == Edit {
+				edit = append(edit, serviceCommand(c))
+				continue
+			}
+			all = append(all, serviceCommand(c))
+		case KindServer:
+			all = append(all, serverCommand(c))
+		case KindSetting:
+			settings[c.Name] = c.value
+		case KindTimeout:
+			*map[string]*uint32{"tcp": &timeouts.TCP, "tcp_fin": &timeouts.TCPFin, "udp": &timeouts.UDP}[c.Name] = uint32(c.value)
+		case KindMarks:
+			all = append(all, control.Command{Op: control.SetMarks, Marks: p.Wanted.Marks})
+		}
+	}
+	all = append(all, edit...)
+	if len(settings) > 0 {
+		all = append(all, control.Command{Op: control.Set, Settings: settings})
+	}
+	if timeouts != (control.Timeouts{}) {
+		all = append(all, control.Command{Op: control.SetTimeouts, Timeouts: &timeouts})
+	}
+	return all
+}
+
+func serviceCommand(c *Change) control.Command {
+	s := c.service.Service
+	switch c.Action {
+	case Add:
+		return control.Command{Op: control.AddService, Service: &s}
+	case Remove:
+		return control.Command{Op: control.DeleteService, Service: &control.Service{ServiceID: s.ServiceID}}
+	}
+	if s.Life == nil {
+		// Without one an edited service keeps what it had.
+		s.Life = &control.Life{}
+	}
+	return control.Command{Op: control.EditService, Service: &s}
+}
+
+func serverCommand(c *Change) control.Command {
+	name, server := &control.Service{ServiceID: c.service.ServiceID}, c.server.RealServer
+	switch c.Action {
+	case Add:
+		return control.Command{Op: control.AddServer, Service: name, Server: &server}
+	case Remove:
+		return control.Command{Op: control.DeleteServer, Service: name, Server: &control.RealServer{Address: server.Address, Port: server.Port}}
+	}
+	return control.Command{Op: control.EditServer, Service: name, Server: &server}
+}
