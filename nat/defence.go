@@ -1,8 +1,7 @@
 package nat
 
 // The defences against floods, as update_defense_level in ip_vs_ctl.c decides
-// about them: drop_packet and secure_tcp. drop_entry is not among them: the
-// table is bounded, and says so when it is full.
+// about them: drop_entry (dropentry.go), drop_packet and secure_tcp.
 
 // defence levels 1 and 2 are the same wish: on when memory is short.
 const (
@@ -15,6 +14,7 @@ const (
 type defences struct {
 	dropRate int32 // one in so many packets without connection is dropped; 0 none
 	secure   bool
+	entries  bool // connections are dropped
 }
 
 // Defend tells the engine how many pages of memory are available, on which the
@@ -26,6 +26,7 @@ func (e *Engine) Defend(available int) {
 	e.memory, e.memoryKnown = available, true
 	before, settings := e.defences, e.settings
 	e.defend()
+	e.dropDue.Store(e.defences.entries)
 	if e.defences != before || e.settings != settings {
 		e.publish()
 	}
@@ -46,6 +47,7 @@ func (e *Engine) defend() {
 	}
 	var d defences
 	d.secure = level(&e.settings.SecureTCP)
+	d.entries = level(&e.settings.DropEntry)
 	if level(&e.settings.DropPacket) {
 		if d.dropRate = int32(e.settings.AMDropRate); e.settings.DropPacket != defendAlways {
 			d.dropRate = int32(e.settings.AMemThresh / (e.settings.AMemThresh - e.memory))

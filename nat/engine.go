@@ -65,6 +65,8 @@ type Engine struct {
 	lifeDue   atomic.Int64    // when live has something to do
 
 	dropCounter atomic.Int32 // packets until the next that DropPacket takes
+	dropDue     atomic.Bool  // DropEntry's next part of the table
+	dropper     entryDropper
 
 	mu          sync.Mutex // guards what control changes, as all below
 	services    []*service // newest first
@@ -126,6 +128,9 @@ func (e *Engine) Expire(now int64, limit int) int {
 	shards := e.table.Shards()
 	e.live(now)
 	e.sweep(snap, now, limit)
+	if e.dropDue.Swap(false) {
+		e.dropEntries(snap, now)
+	}
 	n := 0
 	for dry := 0; n < limit && dry < len(shards); dry++ {
 		s := &shards[e.expired]

@@ -61,21 +61,32 @@ func (e *Engine) sweep(snap *snapshot, now int64, limit int) {
 			if !e.nodest || d == nil || d.available.Load() || c.Children() != 0 {
 				return
 			}
-			if c.Control != 0 {
-				// In another shard, so its turn comes later. Until then it is held.
-				e.parents = append(e.parents, c.Control)
-				c.Control = 0
-			}
-			e.remove(snap, e.table.Home(c.Ref()), c)
+			e.removeWithParent(snap, c)
 		})
-		for _, parent := range e.parents {
-			e.endParent(snap, parent)
-		}
-		e.parents = e.parents[:0]
+		e.endParents(snap)
 		if e.sweepFrom == 0 {
 			e.sweeping, e.nodest = false, false
 		}
 	}
+}
+
+// removeWithParent takes a connection without children out of the table, and
+// leaves its parent, if that has no other child, to endParents. Its shard is
+// locked, and its parent in another one, which is why that comes later.
+func (e *Engine) removeWithParent(snap *snapshot, c *conntrack.Conn) {
+	if c.Control != 0 {
+		e.parents = append(e.parents, c.Control) // still held
+		c.Control = 0
+	}
+	e.remove(snap, e.table.Home(c.Ref()), c)
+}
+
+// endParents ends what removeWithParent has left. No shard is locked.
+func (e *Engine) endParents(snap *snapshot) {
+	for _, parent := range e.parents {
+		e.endParent(snap, parent)
+	}
+	e.parents = e.parents[:0]
 }
 
 // endParent lets go of a connection's parent and ends it if that was its last

@@ -24,12 +24,13 @@ type Settings struct {
 	// SloppyTCP has any TCP packet but a reset begin a connection, not only a
 	// SYN: for a director that takes over from another (sloppy_tcp).
 	SloppyTCP bool
-	// DropPacket drops one in so many packets that would begin a connection
-	// (drop_packet), and SecureTCP follows TCP by tables in which only the
-	// server's answer establishes a connection (secure_tcp). Both are 0 for
-	// never, 3 for always, and 1 or 2 for when memory is short: the engine
-	// itself goes from 1 to 2 and back.
-	DropPacket, SecureTCP int
+	// DropEntry ends half-open and little used connections, a part of the table
+	// every second (drop_entry); DropPacket drops one in so many packets that would
+	// begin a connection (drop_packet), and SecureTCP follows TCP by tables in which
+	// only the server's answer establishes a connection (secure_tcp). Each is 0 for
+	// never, 3 for always, and 1 or 2 for when memory is short: the engine itself
+	// goes from 1 to 2 and back.
+	DropEntry, DropPacket, SecureTCP int
 	// AMDropRate is how many packets DropPacket 3 takes one of; 0 drops none
 	// (am_droprate).
 	AMDropRate int
@@ -72,6 +73,7 @@ func SettingList() []Setting {
 		{"am_droprate", "with drop_packet 3 one in so many is dropped; 0 none", anyInt, func(s *Settings) any { return &s.AMDropRate }},
 		{"amemthresh", "memory is short below so many free pages", anyInt, func(s *Settings) any { return &s.AMemThresh }},
 		{"conn_reuse_mode", "a SYN begins a closing connection anew: 0 no, 1, 2 more", anyInt, func(s *Settings) any { return &s.ConnReuseMode }},
+		{"drop_entry", "end little used connections: 0 no, 1 short memory, 3 yes", 3, func(s *Settings) any { return &s.DropEntry }},
 		{"drop_packet", "drop new connections: 0 no, 1 if memory is short, 3 yes", 3, func(s *Settings) any { return &s.DropPacket }},
 		{"expire_nodest_conn", "end connections whose server was deleted", 1, func(s *Settings) any { return &s.ExpireNodestConn }},
 		{"expire_quiescent_template", "no persistence to a server of weight 0", 1, func(s *Settings) any { return &s.ExpireQuiescentTemplate }},

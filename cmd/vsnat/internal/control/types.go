@@ -194,6 +194,7 @@ type Connection struct {
 	Virtual     netip.AddrPort `json:"virtual"`
 	Destination netip.AddrPort `json:"destination"`
 	State       string         `json:"state"`   // as /proc/net/ip_vs_conn names it
+	Age         uint32         `json:"age"`     // seconds since it was made
 	Expires     uint32         `json:"expires"` // seconds left
 	Method      Method         `json:"method,omitempty"`
 	Template    bool           `json:"template,omitempty"`

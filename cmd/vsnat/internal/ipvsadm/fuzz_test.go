@@ -78,12 +78,15 @@ func FuzzMain(f *testing.F) {
 }
 
 // FuzzRestore reads any rules, and what is saved after them restores to the
-// same unless it has a mark that ipvsadm writes as a negative number.
+// same, but for what the real ipvsadm cannot read either of its own: a mark that
+// it writes as a negative number, and flag-3 of sh or mh, which it has no name for
+// and writes as nothing behind -b.
 func FuzzRestore(f *testing.F) {
 	f.Add("-A -t 10.0.0.1:80 -s rr\n-a -t 10.0.0.1:80 -r 10.2.0.1:80 -m -w 1\n")
 	f.Add("ipvsadm -A -f 7 -6 -p -M 64\r\n\n  \n-a -f 7 -6 -r [fd00::1]:0 -i --tun-type gue --tun-port 7 --tun-csum")
 	f.Add("-R\n")
 	f.Add("-A -u fd00::1 -p 5 -o --pe sip -s sh -b sh-port,flag-3")
+	f.Add("-A -u 10.0.0.1:80 -s sh -b flag-3")
 	first, second := serve(f, newKernel()), serve(f, newKernel())
 	restore := func(c Client, rules string) int {
 		var stdout, stderr bytes.Buffer
@@ -94,7 +97,7 @@ func FuzzRestore(f *testing.F) {
 			t.Fatalf("%q ends with %d", rules, code)
 		}
 		_, saved, _ := tool(first, "-S -n")
-		if strings.Contains(saved, "-f -") {
+		if strings.Contains(saved, "-f -") || strings.Contains(saved, "-b \n") {
 			return
 		}
 		if code := restore(second, saved); code != 0 {

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"vsnat/cmd/vsnat/internal/control"
+)
+
+func connsCommand() *cobra.Command {
+	var f connFilter
+	var asJSON bool
+	limit := 0
+	cmd := &cobra.Command{
+		Use:   "conns",
+		Short: "List connections and persistence templates",
+		Long: `List the connections of the running director, and its persistence templates, in
+no particular order. Each line has the age, the time until it ends if nothing
+comes, and the client's packets. Filters given together must all agree; an
+ENDPOINT is an address, an address with a port, or a network.`,
+		Example: `  vsnat conns --server 10.0.0.11
+  vsnat conns --client 192.0.2.0/24 --state established,fin_wait
+  vsnat conns --vip 192.0.2.1:53 --proto udp --limit 20
+  vsnat conns --templates --json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if limit < 0 {
+				return fmt.Errorf("invalid argument %d for --limit: at least 0", limit)
+			}
+			c := control.NewClient(control.SocketPath())
+			defer c.Close()
+			out := cmd.OutOrStdout()
+			print := printConn
+			if asJSON {
+				enc := json.NewEncoder(out)
+				print = func(_ io.Writer, c *control.Connection) error { return enc.Encode(c) }
+			} else {
+				fmt.Fprintf(out, connColumns, "PRO", "STATE", "AGE", "ENDS IN", "PACKETS", "CLIENT", "VIRTUAL", "SERVER")
+			}
+			shown := 0
+			for conn, err := range c.Connections(cmd.Context()) {
+				if err != nil {
+					return plain(err)
+				}
+				if !f.takes(&conn) {
+					continue
+				}
+				if err := print(out, &conn); err != nil {
+					return err
+				}
+				if shown++; shown == limit {
+					break
+				}
+			}
+			return nil
+		},
+	}
+	flags := cmd.Flags()
+	flags.Var(&f.client, "client", "only of clients at this `ENDPOINT`")
+	flags.Var(&f.virtual, "vip", "only to this virtual `ENDPOINT`")
+	flags.Var(&f.server, "server", "only of servers at this `ENDPOINT`")
+	flags.StringSliceVar(&f.states, "state", nil, "only in these states, such as established")
+	flags.StringVar(&f.proto, "proto", "", "only of this protocol: tcp, udp or sctp")
+	flags.BoolVar(&f.templates, "templates", false, "only persistence templates")
+	flags.IntVar(&limit, "limit", 0, "at most so many; 0 is all")
+	flags.BoolVar(&asJSON, "json", false, "print JSON, one object a line")
+	return cmd
+}
+
+// connFilter tells which connections are wanted. The zero value takes all.
+type connFilter struct {
+	client, virtual, server endpointFilter
+	states                  []string
+	proto                   string
+	templates               bool
+}
+
+func (f *connFilter) takes(c *control.Connection) bool {
+	return f.client.takes(c.Client) && f.virtual.takes(c.Virtual) && f.server.takes(c.Destination) &&
+		(f.proto == "" || strings.EqualFold(f.proto, string(c.Protocol))) &&
+		(!f.templates || c.Template) &&
+		(len(f.states) == 0 || slices.ContainsFunc(f.states, func(s string) bool { return strings.EqualFold(s, c.State) }))
+}
+
+// endpointFilter is a network, and a port if that is not 0. The zero value takes
+// all endpoints. It is a flag's value.
+type endpointFilter struct {
+	network netip.Prefix
+	port    uint16
+}
+
+func (e *endpointFilter) takes(a netip.AddrPort) bool {
+	return (!e.network.IsValid() || e.network.Contains(a.Addr())) && (e.port == 0 || e.port == a.Port())
+}
+
+func (e *endpointFilter) Type() string { return "ENDPOINT" }
+
+func (e *endpointFilter) String() string {
+	switch {
+	case !e.network.IsValid():
+		return ""
+	case e.port != 0:
+		return netip.AddrPortFrom(e.network.Addr(), e.port).String()
+	}
+	return e.network.String()
+}
+
+func (e *endpointFilter) Set(s string) error {
+	if p, err := netip.ParsePrefix(s); err == nil {
+		*e = endpointFilter{network: p.Masked()}
+		return nil
+	}
+	if a, err := netip.ParseAddr(s); err == nil {
+		*e = endpointFilter{network: netip.PrefixFrom(a, a.BitLen())}
+		return nil
+	}
+	a, err := netip.ParseAddrPort(s)
+	if err != nil {
+		return fmt.Errorf("want an address, an address with a port, or a network, such as 192.0.2.1, 192.0.2.1:80 or 192.0.2.0/24")
+	}
+	*e = endpointFilter{network: netip.PrefixFrom(a.Addr(), a.Addr().BitLen()), port: a.Port()}
+	return nil
+}
+
+// connColumns is the format of a line: lines come as the director sends them, so
+// that the columns have fixed widths.
+const connColumns = "%-4s %-11s %7s %7s %8s  %-21s %-21s %s\n"
+
+func printConn(w io.Writer, c *control.Connection) error {
+	_, err := fmt.Fprintf(w, connColumns, strings.ToLower(string(c.Protocol)), c.State, shortTime(c.Age), shortTime(c.Expires),
+		strconv.FormatUint(uint64(c.InPkts), 10), c.Client, c.Virtual, c.Destination)
+	return err
+}
+
+// shortTime writes seconds in a few letters: 45s, 3m12s, 5h02m, 12d03h.
+func shortTime(seconds uint32) string {
+	const minute, hour, day = 60, 60 * 60, 24 * 60 * 60
+	switch {
+	case seconds < minute:
+		return fmt.Sprintf("%ds", seconds)
+	case seconds < hour:
+		return fmt.Sprintf("%dm%02ds", seconds/minute, seconds%minute)
+	case seconds < day:
+		return fmt.Sprintf("%dh%02dm", seconds/hour, seconds%hour/minute)
+	}
+	return fmt.Sprintf("%dd%02dh", seconds/day, seconds%day/hour)
+}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"vsnat/cmd/vsnat/internal/control"
+)
+
+func TestConnFilter(t *testing.T) {
+	conn := control.Connection{
+		Protocol: control.TCP, Client: netip.MustParseAddrPort("192.0.2.7:40000"), Virtual: netip.MustParseAddrPort("192.0.2.1:80"),
+		Destination: netip.MustParseAddrPort("10.0.0.11:8080"), State: "ESTABLISHED",
+	}
+	for _, c := range []struct {
+		args string
+		want bool
+	}{
+		{"", true},
+		{"--client 192.0.2.7", true},
+		{"--client 192.0.2.8", false},
+		{"--client 192.0.2.7:40000", true},
+		{"--client 192.0.2.7:40001", false},
+		{"--client 192.0.2.9/24", true},
+		{"--client 2001:db8::/32", false},
+		{"--vip 192.0.2.1:80 --server 10.0.0.0/8", true},
+		{"--vip 192.0.2.1:80 --server 10.0.0.12", false},
+		{"--vip 192.0.2.2", false},
+		{"--state fin_wait,established", true},
+		{"--state fin_wait", false},
+		{"--proto TCP", true},
+		{"--proto udp", false},
+		{"--templates", false},
+	} {
+		var f connFilter
+		cmd := connsCommand()
+		if err := cmd.ParseFlags(strings.Fields(c.args)); err != nil {
+			t.Fatalf("%s: %v", c.args, err)
+		}
+		set := func(e *endpointFilter, name string) {
+			if v := cmd.Flag(name).Value.String(); v != "" {
+				if err := e.Set(v); err != nil {
+					t.Errorf("%s: what is printed is not read: %v", v, err)
+				}
+			}
+		}
+		set(&f.client, "client")
+		set(&f.virtual, "vip")
+		set(&f.server, "server")
+		f.proto = cmd.Flag("proto").Value.String()
+		f.states, _ = cmd.Flags().GetStringSlice("state")
+		f.templates, _ = cmd.Flags().GetBool("templates")
+		if got := f.takes(&conn); got != c.want {
+			t.Errorf("%q: %v", c.args, got)
+		}
+	}
+	for _, bad := range []string{"", "web", "192.0.2.1:http", "192.0.2.0/33", "192.0.2.1:", ":80"} {
+		if (&endpointFilter{}).Set(bad) == nil {
+			t.Errorf("%q is taken", bad)
+		}
+	}
+}
+
+func TestPrintConn(t *testing.T) {
+	var out strings.Builder
+	for _, seconds := range []uint32{0, 59, 60, 3599, 3600, 86399, 86400, 1 << 31} {
+		c := control.Connection{
+			Protocol: control.UDP, Client: netip.MustParseAddrPort("255.255.255.255:65535"), Virtual: netip.MustParseAddrPort("192.0.2.1:53"),
+			Destination: netip.MustParseAddrPort("10.0.0.11:53"), State: "UDP", Age: seconds, Expires: 300, InPkts: 1,
+		}
+		if err := printConn(&out, &c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, want := range []string{"0s", "59s", "1m00s", "59m59s", "1h00m", "23h59m", "1d00h", "24855d03h"} {
+		line := strings.Split(out.String(), "\n")[i]
+		if f := strings.Fields(line); f[2] != want || f[3] != "5m00s" || len(line) > 102 {
+			t.Errorf("%q, want age %s", line, want)
+		}
+	}
+}
