@@ -79,7 +79,9 @@ func supported(op string, k ServiceKey) error {
 
 // EditService changes a service's scheduler, flags and persistence. The
 // scheduler's state is kept when the scheduler and its tuning stay the same, and
-// templates keep the timeout they were made with.
+// templates keep the timeout they were made with. What ipvsadm has no words for
+// stays as it was when the spec does not have it: the policy for the life of
+// servers, and the tuning of a scheduler that stays.
 func (tx *Tx) EditService(spec ServiceSpec) error {
 	const op = "edit-service"
 	spec.Key = spec.Key.identity()
@@ -91,6 +93,9 @@ func (tx *Tx) EditService(spec ServiceSpec) error {
 		spec.Life = is.wanted().Life
 	} else if err := checkLife(op, &spec); err != nil {
 		return err
+	}
+	if old := is.wanted(); spec.Tuning == (Tuning{}) && spec.Scheduler == old.Scheduler {
+		spec.Tuning = old.Tuning
 	}
 	var sc sched.Scheduler
 	if old := is.wanted(); old.Scheduler != spec.Scheduler || old.Tuning != spec.Tuning {

@@ -114,7 +114,8 @@ func TestMHTableSizeOfAService(t *testing.T) {
 		want []netip.AddrPort
 	}{
 		{"the default by name", choices(4093), kernels},
-		{"edited to the default", choices(251, 0), kernels},
+		{"edited to the default", choices(251, 4093), kernels},
+		{"edited without a word of it", choices(251, 0), small},
 		{"edited to a larger one", choices(251, 131071), large},
 		{"edited to a smaller one", choices(131071, 4093, 251), small},
 	} {
