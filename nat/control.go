@@ -46,6 +46,7 @@ func (tx *Tx) AddService(spec ServiceSpec) error {
 	if err := checkLife(op, &spec); err != nil {
 		return err
 	}
+	spec.Tuning.plain()
 	sc, err := tx.newScheduler(op, &spec, 0)
 	if err != nil {
 		return err
@@ -97,6 +98,7 @@ func (tx *Tx) EditService(spec ServiceSpec) error {
 	if old := is.wanted(); spec.Tuning == (Tuning{}) && spec.Scheduler == old.Scheduler {
 		spec.Tuning = old.Tuning
 	}
+	spec.Tuning.plain()
 	var sc sched.Scheduler
 	if old := is.wanted(); old.Scheduler != spec.Scheduler || old.Tuning != spec.Tuning {
 		var err error

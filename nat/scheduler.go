@@ -40,6 +40,16 @@ func (tx *Tx) newScheduler(op string, spec *ServiceSpec, servers int) (sched.Sch
 	return sc, nil
 }
 
+// plain makes 0 of what is the default.
+func (t *Tuning) plain() {
+	if t.MHTableSize == sched.DefaultMHTableSize {
+		t.MHTableSize = 0
+	}
+	if t.LRTHalfLife == sched.DefaultHalfLife {
+		t.LRTHalfLife = 0
+	}
+}
+
 // concerns returns an error if something is tuned that is another scheduler's.
 func (t *Tuning) concerns(scheduler string) error {
 	switch {

@@ -102,8 +102,8 @@ type ServiceSpec struct {
 
 // Tuning is what a service's scheduler may be told beyond the kernel's flags.
 // The zero value is the default in every field, but in an edit that keeps the
-// scheduler, where it keeps its tuning; a value for another scheduler than the
-// service's is refused.
+// scheduler, where it keeps its tuning; a default by name is read back as
+// 0. A value for another scheduler than the service's is refused.
 type Tuning struct {
 	// MHTableSize is the number of slots of mh's table: 251, 509, 1021, 2039,
 	// 4093 (the default), 8191, 16381, 32749, 65521 or 131071.

@@ -9,11 +9,13 @@ func init() {
 	register("lrt", func(o Options) Scheduler { return &lrt{halfLife: int64(o.HalfLife)} })
 }
 
-// The bounds of Options.HalfLife, and its default.
+// DefaultHalfLife is what Options.HalfLife 0 stands for.
+const DefaultHalfLife = 10 * time.Second
+
+// The bounds of Options.HalfLife.
 const (
-	lrtMinHalfLife     = time.Millisecond
-	lrtMaxHalfLife     = 24 * time.Hour
-	lrtDefaultHalfLife = 10 * time.Second
+	lrtMinHalfLife = time.Millisecond
+	lrtMaxHalfLife = 24 * time.Hour
 )
 
 // lrtFresh is how many half-lives a server counts as measured after its last

@@ -7,10 +7,12 @@ func init() {
 }
 
 // mhSizes are the table sizes the kernel can be built with, all prime
-// (IP_VS_MH_TAB_INDEX 8 to 17), and its default.
-var mhSizes = [...]int{251, 509, 1021, 2039, mhDefaultSize, 8191, 16381, 32749, 65521, 131071}
+// (IP_VS_MH_TAB_INDEX 8 to 17).
+var mhSizes = [...]int{251, 509, 1021, 2039, DefaultMHTableSize, 8191, 16381, 32749, 65521, 131071}
 
-const mhDefaultSize = 4093
+// DefaultMHTableSize is what Options.MHTableSize 0 stands for: the kernel's
+// default.
+const DefaultMHTableSize = 4093
 
 // The keys of the two hashes (ip_vs_mh.c: hash1 and hash2), each used for both
 // halves of SipHash's key.

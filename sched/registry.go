@@ -58,13 +58,13 @@ func NewWith(name string, o Options) (Scheduler, error) {
 		return nil, &UnknownError{Name: name}
 	}
 	if o.MHTableSize == 0 {
-		o.MHTableSize = mhDefaultSize
+		o.MHTableSize = DefaultMHTableSize
 	}
 	if !slices.Contains(mhSizes[:], o.MHTableSize) {
 		return nil, fmt.Errorf("sched: mh table of %d slots; choose one of %v", o.MHTableSize, mhSizes)
 	}
 	if o.HalfLife == 0 {
-		o.HalfLife = lrtDefaultHalfLife
+		o.HalfLife = DefaultHalfLife
 	}
 	if o.HalfLife < lrtMinHalfLife || o.HalfLife > lrtMaxHalfLife {
 		return nil, fmt.Errorf("sched: lrt half-life of %v; choose one of %v to %v", o.HalfLife, lrtMinHalfLife, lrtMaxHalfLife)

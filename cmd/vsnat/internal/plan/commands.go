@@ -2,6 +2,7 @@ package plan
 
 import (
 	"vsnat/cmd/vsnat/internal/control"
+	"vsnat/sched"
 )
 
 // Commands returns the commands that carry out the changes, for one transaction.
@@ -53,9 +54,15 @@ func serviceCommand(c *Change) control.Command {
 	case Remove:
 		return control.Command{Op: control.DeleteService, Service: &control.Service{ServiceID: s.ServiceID}}
 	}
+	// What is not spoken of an edited service keeps.
 	if s.Life == nil {
-		// Without one an edited service keeps what it had.
 		s.Life = &control.Life{}
+	}
+	switch {
+	case s.Scheduler == "mh" && s.MHTableSize == 0:
+		s.MHTableSize = sched.DefaultMHTableSize
+	case s.Scheduler == "lrt" && s.LRTHalfLife == 0:
+		s.LRTHalfLife = uint32(sched.DefaultHalfLife.Milliseconds())
 	}
 	return control.Command{Op: control.EditService, Service: &s}
 }
