@@ -20,6 +20,7 @@ const announced = "192.168.28.200"
 // NIC and announced, its service serves, and it is as the file says through
 // reloads under load, none of which costs a request.
 func TestConfiguration(t *testing.T) {
+	need(t, "iproute2")
 	s := newSite(t, lab.PaperOptions{})
 	s.serveAll()
 	file := filepath.Join(s.Dir, "vsnat.toml")

@@ -20,6 +20,7 @@ var debian = map[string]string{
 	"dnsmasq-base":  "dnsmasq",
 	"dnsutils":      "dig",
 	"iperf3":        "iperf3",
+	"iproute2":      "ip",
 	"iputils-ping":  "ping",
 	"ldirectord":    "ldirectord",
 	"nginx-light":   "nginx",
