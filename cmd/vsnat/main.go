@@ -32,7 +32,7 @@ func run() int {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(runCommand(), checkCommand(), planCommand(), reloadCommand(), confirmCommand(), setCommand(), markCommand(), connsCommand(), serviceCommand(), serverCommand(), ipvsadm.Command(), lab.Command(), bench.Command())
+	root.AddCommand(runCommand(), checkCommand(), importCommand(), planCommand(), reloadCommand(), confirmCommand(), setCommand(), markCommand(), connsCommand(), serviceCommand(), serverCommand(), ipvsadm.Command(), lab.Command(), bench.Command())
 	root.AddCommand(reportCommands()...)
 	cmd, err := root.ExecuteC()
 	if err == nil {

@@ -1,0 +1,72 @@
+package ipvsadm
+
+import (
+	"bufio"
+	"net/netip"
+	"strings"
+
+	"vsnat/cmd/vsnat/internal/control"
+)
+
+// Resolver turns names into numbers.
+type Resolver interface {
+	// Host returns the first IPv4 address of a host.
+	Host(name string) (netip.Addr, bool)
+	// Port returns the port of a service's name or alias.
+	Port(name string, p control.Protocol) (uint16, bool)
+}
+
+// SystemResolver asks the system: its resolver and /etc/services.
+type SystemResolver struct{ names systemNames }
+
+// Host implements [Resolver].
+func (r *SystemResolver) Host(name string) (netip.Addr, bool) { return r.names.hostAddr(name) }
+
+// Port implements [Resolver].
+func (r *SystemResolver) Port(name string, p control.Protocol) (uint16, bool) {
+	return r.names.port(name, p)
+}
+
+// oneWay is a Resolver as names, which are not turned back.
+type oneWay struct{ Resolver }
+
+func (o oneWay) hostAddr(host string) (netip.Addr, bool)                { return o.Host(host) }
+func (o oneWay) port(name string, p control.Protocol) (uint16, bool)    { return o.Port(name, p) }
+func (oneWay) hostName(netip.Addr) (name string, ok bool)               { return "", false }
+func (oneWay) portName(uint16, control.Protocol) (name string, ok bool) { return "", false }
+
+// Rule is a line of rules as -R reads them: a command, or what is wrong with it.
+type Rule struct {
+	Line    int // counted from 1
+	Text    string
+	Command control.Command
+	Err     error
+}
+
+// ReadRules returns the commands of rules that -S has written, without asking or
+// changing anything. Lines that begin with # are comments, as for
+// ipvsadm-restore.
+func ReadRules(text string, names Resolver) (rules []Rule) {
+	a := &app{name: "ipvsadm", names: oneWay{names}, out: bufio.NewWriter(nil)}
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		line = strings.TrimSpace(line)
+		args := splitRule(line)
+		if len(args) == 0 || strings.HasPrefix(line, "#") {
+			continue
+		}
+		rule := Rule{Line: n, Text: line}
+		r, err := a.request(args)
+		switch {
+		case err != nil:
+			rule.Err = err
+		case !r.changes():
+			rule.Err = usage("it changes nothing")
+		default:
+			rule.Command = r.command()
+		}
+		rules = append(rules, rule)
+	}
+	return rules
+}
