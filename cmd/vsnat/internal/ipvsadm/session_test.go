@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -16,8 +17,10 @@ import (
 )
 
 // kernel is a director that keeps a table as the kernel's IPVS does
-// (net/netfilter/ipvs/ip_vs_ctl.c) and forwards nothing.
+// (net/netfilter/ipvs/ip_vs_ctl.c) and forwards nothing. The control socket
+// calls it from a goroutine for each connection.
 type kernel struct {
+	mu       sync.Mutex // guards all below
 	services []control.ServiceEntry
 	conns    []control.Connection
 	timeouts control.Timeouts
@@ -38,16 +41,14 @@ func (k *kernel) find(id control.ServiceID) *control.ServiceEntry {
 }
 
 func (k *kernel) Apply(cmds []control.Command, mode control.Mode) (refused []control.Refusal) {
-	before := *k
-	before.services = slices.Clone(k.services)
-	for i := range before.services {
-		before.services[i].Servers = slices.Clone(k.services[i].Servers)
-	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	services, timeouts, daemons := cloneEntries(k.services), k.timeouts, slices.Clone(k.daemons)
 	for i := range cmds {
 		if err := k.apply(&cmds[i]); err != nil {
 			refused = append(refused, control.Refusal{Index: i, Err: err})
 			if mode == control.Atomic {
-				*k = before
+				k.services, k.timeouts, k.daemons = services, timeouts, daemons
 			}
 			if mode != control.GoOn {
 				break
@@ -185,16 +186,33 @@ func (k *kernel) daemon(op control.Op, d control.Daemon) error {
 	return nil
 }
 
-func (k *kernel) Services() []control.ServiceEntry { return k.services }
+// cloneEntries copies entries with their servers.
+func cloneEntries(entries []control.ServiceEntry) []control.ServiceEntry {
+	entries = slices.Clone(entries)
+	for i := range entries {
+		entries[i].Servers = slices.Clone(entries[i].Servers)
+	}
+	return entries
+}
+
+func (k *kernel) Services() []control.ServiceEntry {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return cloneEntries(k.services)
+}
 
 func (k *kernel) Service(id control.ServiceID) (control.ServiceEntry, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	if e := k.find(id); e != nil {
-		return *e, nil
+		return cloneEntries([]control.ServiceEntry{*e})[0], nil
 	}
 	return control.ServiceEntry{}, syscall.ESRCH
 }
 
 func (k *kernel) Connections(cursor uint64, buf []control.Connection) (int, uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	n := copy(buf, k.conns[cursor:])
 	if next := cursor + uint64(n); next < uint64(len(k.conns)) {
 		return n, next
@@ -202,8 +220,17 @@ func (k *kernel) Connections(cursor uint64, buf []control.Connection) (int, uint
 	return n, 0
 }
 
-func (k *kernel) Timeouts() control.Timeouts { return k.timeouts }
-func (k *kernel) Daemons() []control.Daemon  { return k.daemons }
+func (k *kernel) Timeouts() control.Timeouts {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.timeouts
+}
+
+func (k *kernel) Daemons() []control.Daemon {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.daemons)
+}
 
 func (k *kernel) Info() control.Info {
 	return control.Info{Version: "test", IPVSVersion: "1.2.1", TableSize: 4096, PID: os.Getpid()}
