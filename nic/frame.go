@@ -9,6 +9,10 @@ package nic
 // Ethernet header in [Frame.Buf].
 const VNetHdrLen = 10
 
+// Headroom is how many bytes devices keep free before a frame that they receive:
+// the longest tunnel header, IPv6 (40), UDP (8) and GUE (4), and some to spare.
+const Headroom = 64
+
 // MaxBatch is the largest number of frames that are received, judged and sent
 // together. More would only delay the first of them.
 const MaxBatch = 64
@@ -31,6 +35,10 @@ type Frame struct {
 	// Buf is VNetHdrLen bytes of virtio-net header, in host byte order, and
 	// then the Ethernet frame without its check sequence.
 	Buf []byte
+	// Tail is what follows the bytes of Buf in a frame that is to be sent and
+	// whose end lies elsewhere: in the frame that it is a segment of. It is nil in
+	// frames that were received.
+	Tail []byte
 	// Time is when the kernel received the frame, in nanoseconds of
 	// CLOCK_REALTIME since the Unix epoch; 0 when it is not known.
 	Time int64
@@ -42,9 +50,31 @@ type Frame struct {
 	VLAN, VLANProto uint16
 	// Type is the kernel's view of the link-layer destination.
 	Type PacketType
+
+	mem  []byte // that Buf lies in
+	head int    // where it begins there
 }
 
-// Eth returns the Ethernet frame, header included.
+// Place makes Buf the bytes of mem from head to end. What is before them is free
+// for [Frame.Prepend].
+func (f *Frame) Place(mem []byte, head, end int) {
+	f.Buf, f.mem, f.head = mem[head:end], mem, head
+}
+
+// Prepend makes Buf begin n bytes earlier, with whatever stands there, for a
+// header that is to stand before what it holds. Without the memory for it, it
+// reports false and changes nothing.
+func (f *Frame) Prepend(n int) bool {
+	// Whoever has given Buf other memory has not told where that begins.
+	if n > f.head || len(f.Buf) == 0 || f.head >= len(f.mem) || &f.mem[f.head] != &f.Buf[0] {
+		return false
+	}
+	f.head -= n
+	f.Buf = f.mem[f.head : f.head+n+len(f.Buf)]
+	return true
+}
+
+// Eth returns the Ethernet frame, header included, without what is in Tail.
 func (f *Frame) Eth() []byte { return f.Buf[VNetHdrLen:] }
 
 // Cut reports whether the receive slot was too small for the frame.

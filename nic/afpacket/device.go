@@ -39,7 +39,7 @@ type Config struct {
 	// worker does something else.
 	Slots int
 	// SlotSize is the memory in bytes of one frame; 0 means DefaultSlotSize.
-	// About 100 bytes of it are the kernel's. Frames that are larger are cut,
+	// About 150 bytes of it are the kernel's. Frames that are larger are cut,
 	// which for TCP means lost, so a slot should hold a super-frame.
 	SlotSize int
 }

@@ -112,9 +112,13 @@ func TestFrameArrivesAsSent(t *testing.T) {
 			if at := time.Unix(0, f.Time); at.Before(before) || at.After(time.Now().Add(time.Second)) {
 				t.Errorf("row %d: received at %v", i, at)
 			}
-			if cap(f.Buf) < DefaultSlotSize-slotHeader-64 {
+			if cap(f.Buf) < DefaultSlotSize-slotHeader-64-nic.Headroom {
 				t.Errorf("row %d: room for %d bytes only", i, cap(f.Buf))
 			}
+			if !f.Prepend(nic.Headroom) || !bytes.Equal(f.Buf[nic.Headroom:], sent[i].Buf) {
+				t.Errorf("row %d: no room before the frame", i)
+			}
+			clear(f.Buf[:nic.Headroom])
 			i++
 		}
 	}
@@ -124,6 +128,26 @@ func TestFrameArrivesAsSent(t *testing.T) {
 	}
 	if st := far.Stats(); st.TxFrames != uint64(len(rows)) || st.TxBytes != 60+61+1514+3*64 || st.TxErrors != 0 {
 		t.Errorf("sender counted %+v", st)
+	}
+}
+
+// TestTwoPieces sends frames whose ends lie elsewhere among others.
+func TestTwoPieces(t *testing.T) {
+	near, far, n, _ := pair(t, Config{})
+	whole := [][]byte{frame(n.mac("near"), 1, 100).Buf, frame(n.mac("near"), 2, 1000).Buf, frame(n.mac("near"), 3, 60).Buf}
+	sendAll(t, far, &nic.Frame{Buf: whole[0][:60], Tail: whole[0][60:]}, &nic.Frame{Buf: whole[1]}, &nic.Frame{Buf: whole[2][:31], Tail: whole[2][31:]})
+	if st := far.Stats(); st.TxBytes != 1160 {
+		t.Errorf("counted %+v", st)
+	}
+	var b nic.Batch
+	for i := 0; i < len(whole); near.Release() {
+		receive(t, near, &b)
+		for _, f := range b.Frames[:b.N] {
+			if !bytes.Equal(f.Buf, whole[i]) {
+				t.Errorf("frame %d: got\n%x, sent\n%x", i, f.Buf, whole[i])
+			}
+			i++
+		}
 	}
 }
 

@@ -35,8 +35,9 @@ const (
 	slotHeader = 32 + 20
 	// reserve is extra room before a frame. The kernel puts the network
 	// header at a multiple of 16 bytes, plus reserve, plus the virtio-net
-	// header; 6 makes the sum a multiple of 16 again.
-	reserve = 6
+	// header; 6 makes the sum a multiple of 16 again. The rest makes it
+	// headroom: 20 bytes are there without it.
+	reserve = 6 + 48
 	// minSlotSize leaves room for all headers of a frame.
 	minSlotSize = 512
 	// maxRing bounds the ring's memory, so that lengths fit everywhere.
@@ -186,7 +187,8 @@ func decode(slot []byte, status uint32, f *nic.Frame) {
 		end = mac
 		clear(slot[slotHeader:mac])
 	}
-	f.Buf = slot[mac-nic.VNetHdrLen : end]
+	f.Place(slot[slotHeader:], mac-nic.VNetHdrLen-slotHeader, end-slotHeader)
+	f.Tail = nil
 	f.WireLen = int(binary.NativeEndian.Uint32(slot[offLen:]))
 	f.Time = int64(binary.NativeEndian.Uint32(slot[offSec:]))*1e9 + int64(binary.NativeEndian.Uint32(slot[offNsec:]))
 	f.Type = nic.PacketType(slot[offPktType])

@@ -112,7 +112,7 @@ func (s *Sender) Send(frames []*nic.Frame, errs []unix.Errno) int {
 func (s *Sender) sendBatch(frames []*nic.Frame, errs []unix.Errno) int {
 	var bytes uint64
 	for i, f := range frames {
-		s.vec.set(i, f.Buf)
+		s.vec.set(i, f.Buf, f.Tail)
 	}
 	sent := 0
 	for i := 0; i < len(frames); {
@@ -126,7 +126,7 @@ func (s *Sender) sendBatch(frames []*nic.Frame, errs []unix.Errno) int {
 		}
 		for _, f := range frames[i : i+n] {
 			errs[i] = 0
-			bytes += uint64(len(f.Buf) - nic.VNetHdrLen)
+			bytes += uint64(len(f.Buf) - nic.VNetHdrLen + len(f.Tail))
 			i++
 		}
 		sent += n

@@ -14,28 +14,38 @@ type mmsghdr struct {
 	len uint32
 }
 
-// vector is the argument of sendmmsg: one message of one piece for each frame.
+// vector is the argument of sendmmsg: one message for each frame, of one piece or,
+// if it has a tail, of two.
 // It is allocated once. Messages point to pieces of the same object and pieces
 // to frames by typed pointers, so all of it stays where it is and alive while
 // the kernel looks.
 type vector struct {
 	msgs   [nic.MaxBatch]mmsghdr
-	pieces [nic.MaxBatch]unix.Iovec
+	pieces [nic.MaxBatch][2]unix.Iovec
 }
 
 func newVector() *vector {
 	v := new(vector)
 	for i := range v.msgs {
-		v.msgs[i].hdr.Iov = &v.pieces[i]
+		v.msgs[i].hdr.Iov = &v.pieces[i][0]
 		v.msgs[i].hdr.SetIovlen(1)
 	}
 	return v
 }
 
-// set makes b message i; b may be empty.
-func (v *vector) set(i int, b []byte) {
-	v.pieces[i].Base = unsafe.SliceData(b)
-	v.pieces[i].SetLen(len(b))
+// set makes b and tail message i; both may be empty.
+func (v *vector) set(i int, b, tail []byte) {
+	p := &v.pieces[i]
+	p[0].Base = unsafe.SliceData(b)
+	p[0].SetLen(len(b))
+	if len(tail) == 0 {
+		p[1].Base = nil // keeps no frame's memory alive
+		v.msgs[i].hdr.SetIovlen(1)
+		return
+	}
+	p[1].Base = unsafe.SliceData(tail)
+	p[1].SetLen(len(tail))
+	v.msgs[i].hdr.SetIovlen(2)
 }
 
 // send sends messages first to end, without the latter, and returns how many

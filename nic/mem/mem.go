@@ -173,7 +173,7 @@ func (d *Device) Send(frames []*nic.Frame, errs []syscall.Errno) int {
 		}
 		sent++
 		d.stats.TxFrames++
-		d.stats.TxBytes += uint64(len(f.Eth()))
+		d.stats.TxBytes += uint64(len(f.Eth()) + len(f.Tail))
 		for _, p := range d.wire.ports {
 			if p != d && p.state == up {
 				p.putLocked(f)
@@ -196,7 +196,7 @@ func (d *Device) refuseLocked(f *nic.Frame) syscall.Errno {
 		return syscall.EBADF
 	case len(f.Buf) < nic.VNetHdrLen+header:
 		return syscall.EINVAL
-	case d.cfg.MTU > 0 && len(f.Eth()) > header+d.cfg.MTU && f.VNet().GSOType() == nic.VNetGSONone:
+	case d.cfg.MTU > 0 && len(f.Eth())+len(f.Tail) > header+d.cfg.MTU && f.VNet().GSOType() == nic.VNetGSONone:
 		return syscall.EMSGSIZE
 	}
 	return 0
@@ -211,10 +211,12 @@ func (d *Device) putLocked(f *nic.Frame) {
 	}
 	s := &d.slots[(d.next+d.waiting)%len(d.slots)]
 	if s.buf == nil {
-		s.buf = make([]byte, d.cfg.SlotSize)
+		s.buf = make([]byte, nic.Headroom+d.cfg.SlotSize)
 	}
-	s.n = copy(s.buf, f.Buf)
-	s.wireLen = len(f.Eth())
+	room := s.buf[nic.Headroom:]
+	s.n = copy(room, f.Buf)
+	s.n += copy(room[s.n:], f.Tail)
+	s.wireLen = len(f.Eth()) + len(f.Tail)
 	s.time = d.cfg.Now().UnixNano()
 	d.waiting++
 	d.wakeUp()
@@ -231,7 +233,8 @@ func (d *Device) Recv(b *nic.Batch) (int, error) {
 	for d.waiting > 0 && b.N < nic.MaxBatch {
 		s := &d.slots[d.next]
 		f := &b.Frames[b.N]
-		*f = nic.Frame{Buf: s.buf[:s.n], Time: s.time, WireLen: s.wireLen}
+		*f = nic.Frame{Time: s.time, WireLen: s.wireLen}
+		f.Place(s.buf, nic.Headroom, nic.Headroom+s.n)
 		f.Type = nic.TypeOf([6]byte(f.Eth()), d.cfg.MAC)
 		d.stats.RxFrames++
 		d.stats.RxBytes += uint64(len(f.Eth()))

@@ -61,9 +61,11 @@ func TestFrameArrivesAsSent(t *testing.T) {
 	for _, f := range sent {
 		want = append(want, bytes.Clone(f.Buf))
 	}
+	super.Buf, super.Tail = super.Buf[:64], super.Buf[64:]
 	send(t, a, sent...)
 	for _, f := range sent {
 		clear(f.Buf) // the sender's memory is the sender's again
+		clear(f.Tail)
 	}
 	var batch nic.Batch
 	if n, err := b.Recv(&batch); n != len(sent) || batch.N != n || err != nil {
@@ -76,6 +78,9 @@ func TestFrameArrivesAsSent(t *testing.T) {
 		}
 		if cap(f.Buf) != 68<<10 {
 			t.Errorf("frame %d has room for %d bytes", i, cap(f.Buf))
+		}
+		if !f.Prepend(nic.Headroom) || !bytes.Equal(f.Buf[nic.Headroom:], w) {
+			t.Errorf("frame %d has no room before it", i)
 		}
 	}
 	if st := a.Stats(); st != (nic.Stats{TxFrames: 5, TxBytes: 60 + 14 + 60000 + 99 + 99}) {

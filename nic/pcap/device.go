@@ -148,7 +148,8 @@ func (d *Device) next(f *nic.Frame) error {
 	}
 	d.read++
 
-	*f = nic.Frame{Buf: d.store(data), WireLen: max(info.Length, len(data))}
+	*f = nic.Frame{WireLen: max(info.Length, len(data))}
+	d.store(f, data)
 	if !info.Timestamp.IsZero() {
 		f.Time = info.Timestamp.UnixNano()
 	}
@@ -163,21 +164,20 @@ func (d *Device) next(f *nic.Frame) error {
 	return nil
 }
 
-// store copies a frame behind an empty virtio-net header.
-func (d *Device) store(data []byte) []byte {
+// store copies the bytes into f, behind an empty virtio-net header.
+func (d *Device) store(f *nic.Frame, data []byte) {
 	if d.held == len(d.slots) {
 		d.slots = append(d.slots, make([]byte, minSlot))
 	}
 	slot := &d.slots[d.held]
-	n := nic.VNetHdrLen + len(data)
-	if len(*slot) < n+room {
-		*slot = make([]byte, n+room)
+	end := nic.Headroom + nic.VNetHdrLen + len(data)
+	if len(*slot) < end+room {
+		*slot = make([]byte, end+room)
 	}
 	d.held++
-	buf := (*slot)[:n]
-	nic.VNet(buf).Clear()
-	copy(buf[nic.VNetHdrLen:], data)
-	return buf
+	f.Place(*slot, nic.Headroom, end)
+	f.VNet().Clear()
+	copy(f.Eth(), data)
 }
 
 // Release frees the memory of all frames received.
@@ -197,7 +197,7 @@ func (d *Device) Send(frames []*nic.Frame, errs []syscall.Errno) int {
 	var bytes uint64
 	for i, f := range frames {
 		if errs[i] == 0 {
-			bytes += uint64(len(f.Eth()))
+			bytes += uint64(len(f.Eth()) + len(f.Tail))
 		}
 	}
 	d.txFrames.Add(uint64(sent))

@@ -218,6 +218,9 @@ func TestReplay(t *testing.T) {
 				if cap(f.Buf)-len(f.Buf) < room {
 					t.Errorf("frame %d: room for %d bytes", i, cap(f.Buf)-len(f.Buf))
 				}
+				if !f.Prepend(nic.Headroom) {
+					t.Errorf("frame %d: no room before it", i)
+				}
 				f.Buf = append(f.Buf, 0xee) // must not reach the next frame
 				f.VNet()[0] = 0xee
 			}

@@ -28,6 +28,8 @@ type Writer struct {
 	pcap  *pcapgo.Writer
 	now   func() time.Time
 
+	joined []byte // a frame in two pieces as one
+
 	frames, bytes, errors atomic.Uint64
 }
 
@@ -69,7 +71,7 @@ func (w *Writer) Send(frames []*nic.Frame, errs []syscall.Errno) int {
 	for i, f := range frames {
 		if errs[i] = w.write(f); errs[i] == 0 {
 			sent++
-			bytes += uint64(len(f.Eth()))
+			bytes += uint64(len(f.Eth()) + len(f.Tail))
 		}
 	}
 	w.frames.Add(uint64(sent))
@@ -84,8 +86,12 @@ func (w *Writer) write(f *nic.Frame) syscall.Errno {
 		return syscall.EINVAL
 	}
 	data := f.Eth()
-	if len(data) > MaxFrame {
+	if len(data)+len(f.Tail) > MaxFrame {
 		return syscall.EMSGSIZE
+	}
+	if len(f.Tail) > 0 {
+		w.joined = append(append(w.joined[:0], data...), f.Tail...)
+		data = w.joined
 	}
 	at := time.Unix(0, f.Time)
 	if w.now != nil {
