@@ -49,7 +49,7 @@ checks, VRRP, mail and scripts are none of vsnat's affairs.`,
 			if len(text) > maxImport {
 				return fmt.Errorf("%s is larger than %d bytes", name, maxImport)
 			}
-			r, err := importer.Import(name, string(text), importer.Format(format), &ipvsadm.SystemResolver{})
+			r, err := importer.Import(name, string(text), importer.Format(format), &ipvsadm.SystemNames{})
 			if err != nil {
 				return err
 			}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"vsnat/cmd/vsnat/internal/ipvsadm/record"
 )
 
 // FuzzScanner checks that every word is an option, an option's argument or a
@@ -14,7 +16,7 @@ func FuzzScanner(f *testing.F) {
 	for _, line := range []string{
 		"-A -t 10.0.0.1:80 -s rr", "-Ln=3", "-p300 -p 300 -p -x", "--persistent=7 --weight", "-- -x", "- '' --", "-w==5 -t=", "--=x -=",
 	} {
-		f.Add(strings.Join(words(line), "\x00"))
+		f.Add(strings.Join(record.Words(line), "\x00"))
 	}
 	f.Fuzz(func(t *testing.T, line string) {
 		args := strings.Split(line, "\x00")
@@ -55,19 +57,19 @@ var exitCodes = []int{codeOK, codeList, codeUsage, codeRefused}
 // FuzzMain runs any arguments: there is an exit code, and whoever fails says
 // why.
 func FuzzMain(f *testing.F) {
-	record, err := os.ReadFile("testdata/session.txt")
+	session, err := os.ReadFile("testdata/session.txt")
 	if err != nil {
 		f.Fatal(err)
 	}
-	for line := range strings.Lines(string(record)) {
+	for line := range strings.Lines(string(session)) {
 		if cmd, ok := strings.CutPrefix(line, "$ ipvsadm "); ok {
-			f.Add(strings.Join(words(cmd), "\x00"))
+			f.Add(strings.Join(record.Words(cmd), "\x00"))
 		}
 	}
 	client := serve(f, newKernel())
 	f.Fuzz(func(t *testing.T, line string) {
 		var stdout, stderr bytes.Buffer
-		code := run("ipvsadm", strings.Split(line, "\x00"), strings.NewReader(""), &stdout, &stderr, client, newTestNames())
+		code := Main("ipvsadm", strings.Split(line, "\x00"), strings.NewReader(""), &stdout, &stderr, client, record.Names{})
 		if !slices.Contains(exitCodes, code) {
 			t.Fatalf("%q ends with %d", line, code)
 		}
@@ -90,7 +92,7 @@ func FuzzRestore(f *testing.F) {
 	first, second := serve(f, newKernel()), serve(f, newKernel())
 	restore := func(c Client, rules string) int {
 		var stdout, stderr bytes.Buffer
-		return run("ipvsadm-restore", nil, strings.NewReader(rules), &stdout, &stderr, c, newTestNames())
+		return Main("ipvsadm-restore", nil, strings.NewReader(rules), &stdout, &stderr, c, record.Names{})
 	}
 	f.Fuzz(func(t *testing.T, rules string) {
 		if code := restore(first, rules); !slices.Contains(exitCodes, code) {

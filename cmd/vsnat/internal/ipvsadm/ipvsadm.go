@@ -60,19 +60,7 @@ const (
 // Main runs the tool that the last element of argv0 names, ipvsadm-save or
 // ipvsadm-restore, or else ipvsadm, and returns the exit code. Messages call
 // the program argv0.
-func Main(argv0 string, args []string, stdin io.Reader, stdout, stderr io.Writer, client Client) int {
-	return run(argv0, args, stdin, stdout, stderr, client, &systemNames{})
-}
-
-// Run is [Main] with the process's standard files and the director at
-// [control.SocketPath].
-func Run(argv0 string, args []string) int {
-	client := control.NewClient(control.SocketPath())
-	defer client.Close()
-	return Main(argv0, args, os.Stdin, os.Stdout, os.Stderr, client)
-}
-
-func run(argv0 string, args []string, stdin io.Reader, stdout, stderr io.Writer, client Client, names names) int {
+func Main(argv0 string, args []string, stdin io.Reader, stdout, stderr io.Writer, client Client, names Names) int {
 	a := &app{
 		name:   argv0,
 		ctx:    context.Background(),
@@ -100,6 +88,14 @@ func run(argv0 string, args []string, stdin io.Reader, stdout, stderr io.Writer,
 	return code
 }
 
+// Run is [Main] with the process's standard files, the system's names and the
+// director at [control.SocketPath].
+func Run(argv0 string, args []string) int {
+	client := control.NewClient(control.SocketPath())
+	defer client.Close()
+	return Main(argv0, args, os.Stdin, os.Stdout, os.Stderr, client, &SystemNames{})
+}
+
 // app is one run of the program.
 type app struct {
 	name   string // argv[0]
@@ -108,7 +104,7 @@ type app struct {
 	out    *bufio.Writer
 	err    io.Writer
 	client Client
-	names  names
+	names  Names
 }
 
 // stop ends the program from wherever it is, even from inside -R.

@@ -14,13 +14,15 @@ import (
 	"testing"
 	"time"
 
+	"vsnat/cmd/vsnat/internal/ipvsadm/record"
+
 	"vsnat/cmd/vsnat/internal/control"
 )
 
 // tool runs ipvsadm over c with blanks between arguments.
 func tool(c Client, line string) (code int, stdout, stderr string) {
 	var out, err bytes.Buffer
-	code = run("ipvsadm", strings.Fields(line), strings.NewReader(""), &out, &err, c, newTestNames())
+	code = Main("ipvsadm", strings.Fields(line), strings.NewReader(""), &out, &err, c, record.Names{})
 	return code, out.String(), err.String()
 }
 
@@ -305,7 +307,7 @@ func TestSaveRestore(t *testing.T) {
 			t.Fatalf("-S%s printed\n%s", numeric, saved)
 		}
 		var stdout, stderr bytes.Buffer
-		if code := run("/sbin/ipvsadm-restore", nil, strings.NewReader("# comment\n"+saved), &stdout, &stderr, after, newTestNames()); code != 0 || stderr.Len() > 0 {
+		if code := Main("/sbin/ipvsadm-restore", nil, strings.NewReader("# comment\n"+saved), &stdout, &stderr, after, record.Names{}); code != 0 || stderr.Len() > 0 {
 			t.Fatalf("restore: code %d, %s", code, stderr.String())
 		}
 		if _, again, _ := tool(after, "-S"+numeric); again != saved {
@@ -318,7 +320,7 @@ func TestSaveRestore(t *testing.T) {
 func restoreFrom(c Client, argv, rules string) (code int, stderr string) {
 	var out, err bytes.Buffer
 	args := strings.Fields(argv)
-	code = run(args[0], args[1:], strings.NewReader(rules), &out, &err, c, newTestNames())
+	code = Main(args[0], args[1:], strings.NewReader(rules), &out, &err, c, record.Names{})
 	return code, err.String()
 }
 
@@ -368,7 +370,7 @@ func TestRestoreDoesNotWait(t *testing.T) {
 	done := make(chan int)
 	go func() {
 		var out, err bytes.Buffer
-		done <- run("ipvsadm", []string{"-R"}, r, &out, &err, client, newTestNames())
+		done <- Main("ipvsadm", []string{"-R"}, r, &out, &err, client, record.Names{})
 	}()
 	for i := range 3 {
 		fmt.Fprintf(w, "-A -t 10.0.0.%d:80\n", i)

@@ -12,26 +12,32 @@ import (
 	"vsnat/cmd/vsnat/internal/control"
 )
 
-// names turns names into numbers and back.
-type names interface {
-	// hostAddr returns the first IPv4 address of a host.
-	hostAddr(host string) (netip.Addr, bool)
-	// hostName returns the name of an address.
-	hostName(netip.Addr) (string, bool)
-	// port returns the port of a service's name or alias.
-	port(name string, p control.Protocol) (uint16, bool)
-	// portName returns the name of a port.
-	portName(port uint16, p control.Protocol) (string, bool)
+// Resolver turns names into numbers.
+type Resolver interface {
+	// Host returns the first IPv4 address of a host.
+	Host(name string) (netip.Addr, bool)
+	// Port returns the port of a service's name or alias.
+	Port(name string, p control.Protocol) (uint16, bool)
 }
 
-// systemNames asks the system: its resolver and /etc/services. It remembers
+// Names turns names into numbers and back.
+type Names interface {
+	Resolver
+	// HostName returns the name of an address.
+	HostName(netip.Addr) (string, bool)
+	// PortName returns the name of a port.
+	PortName(port uint16, p control.Protocol) (string, bool)
+}
+
+// SystemNames asks the system: its resolver and /etc/services. It remembers
 // what it was told.
-type systemNames struct {
+type SystemNames struct {
 	hosts    map[netip.Addr]string // "" for none
 	services *services
 }
 
-func (n *systemNames) hostAddr(host string) (netip.Addr, bool) {
+// Host implements [Resolver].
+func (n *SystemNames) Host(host string) (netip.Addr, bool) {
 	addrs, err := net.DefaultResolver.LookupNetIP(context.Background(), "ip4", host)
 	if err != nil || len(addrs) == 0 {
 		return netip.Addr{}, false
@@ -39,7 +45,8 @@ func (n *systemNames) hostAddr(host string) (netip.Addr, bool) {
 	return addrs[0].Unmap(), true
 }
 
-func (n *systemNames) hostName(a netip.Addr) (string, bool) {
+// HostName implements [Names].
+func (n *SystemNames) HostName(a netip.Addr) (string, bool) {
 	name, ok := n.hosts[a]
 	if !ok {
 		if found, err := net.DefaultResolver.LookupAddr(context.Background(), a.String()); err == nil && len(found) > 0 {
@@ -53,7 +60,7 @@ func (n *systemNames) hostName(a netip.Addr) (string, bool) {
 	return name, name != ""
 }
 
-func (n *systemNames) table() *services {
+func (n *SystemNames) table() *services {
 	if n.services == nil {
 		n.services = &services{}
 		// Without the file ports have no names, which is no error.
@@ -64,12 +71,14 @@ func (n *systemNames) table() *services {
 	return n.services
 }
 
-func (n *systemNames) port(name string, p control.Protocol) (uint16, bool) {
+// Port implements [Resolver].
+func (n *SystemNames) Port(name string, p control.Protocol) (uint16, bool) {
 	port, ok := n.table().ports[portKey{name, p}]
 	return port, ok
 }
 
-func (n *systemNames) portName(port uint16, p control.Protocol) (string, bool) {
+// PortName implements [Names].
+func (n *SystemNames) PortName(port uint16, p control.Protocol) (string, bool) {
 	name, ok := n.table().names[nameKey{port, p}]
 	return name, ok
 }
@@ -137,10 +146,10 @@ const maxName = 59
 func (a *app) endpointName(addr netip.Addr, port uint16, p control.Protocol, f format) string {
 	host, service := addressText(addr), strconv.Itoa(int(port))
 	if f&formatNumeric == 0 {
-		if name, ok := a.names.hostName(addr); ok {
+		if name, ok := a.names.HostName(addr); ok {
 			host = name
 		}
-		if name, ok := a.names.portName(port, p); ok {
+		if name, ok := a.names.PortName(port, p); ok {
 			service = name
 		}
 	}

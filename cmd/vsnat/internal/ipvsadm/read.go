@@ -8,32 +8,11 @@ import (
 	"vsnat/cmd/vsnat/internal/control"
 )
 
-// Resolver turns names into numbers.
-type Resolver interface {
-	// Host returns the first IPv4 address of a host.
-	Host(name string) (netip.Addr, bool)
-	// Port returns the port of a service's name or alias.
-	Port(name string, p control.Protocol) (uint16, bool)
-}
-
-// SystemResolver asks the system: its resolver and /etc/services.
-type SystemResolver struct{ names systemNames }
-
-// Host implements [Resolver].
-func (r *SystemResolver) Host(name string) (netip.Addr, bool) { return r.names.hostAddr(name) }
-
-// Port implements [Resolver].
-func (r *SystemResolver) Port(name string, p control.Protocol) (uint16, bool) {
-	return r.names.port(name, p)
-}
-
-// oneWay is a Resolver as names, which are not turned back.
+// oneWay is a Resolver as Names, which are not turned back.
 type oneWay struct{ Resolver }
 
-func (o oneWay) hostAddr(host string) (netip.Addr, bool)                { return o.Host(host) }
-func (o oneWay) port(name string, p control.Protocol) (uint16, bool)    { return o.Port(name, p) }
-func (oneWay) hostName(netip.Addr) (name string, ok bool)               { return "", false }
-func (oneWay) portName(uint16, control.Protocol) (name string, ok bool) { return "", false }
+func (oneWay) HostName(netip.Addr) (name string, ok bool)               { return "", false }
+func (oneWay) PortName(uint16, control.Protocol) (name string, ok bool) { return "", false }
 
 // Rule is a line of rules as -R reads them: a command, or what is wrong with it.
 type Rule struct {

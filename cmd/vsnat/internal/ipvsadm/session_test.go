@@ -3,7 +3,6 @@ package ipvsadm
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -12,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"vsnat/cmd/vsnat/internal/ipvsadm/record"
 
 	"vsnat/cmd/vsnat/internal/control"
 )
@@ -262,121 +263,21 @@ func serve(t testing.TB, d control.Director) *control.Client {
 	return client
 }
 
-// testNames are the names that the recording machine knew.
-type testNames struct{ *services }
-
-var hosts = []struct{ addr, name string }{
-	{"127.0.0.1", "localhost"},
-	{"10.3.0.1", "www.example.com"},
-	{"10.3.0.1", "www"},
-	{"10.3.0.2", "averyverylongname.example.com"},
-	{"10.3.0.3", "short"},
-	{"fd00::78", "six.example.com"},
-	{"fd00::79", "v6name"},
-}
-
-const servicesFile = `
-domain		53/tcp				# Domain Name Server
-domain		53/udp
-http		80/tcp		www		# WorldWideWeb HTTP
-https		443/tcp				# http protocol over TLS/SSL
-https		443/udp
-sip		5060/tcp
-sip		5060/udp
-http-alt	8080/tcp	webcache	# WWW caching service
-http-alt	8080/udp
-tproxy		8081/tcp
-`
-
-func newTestNames() testNames { return testNames{parseServices(servicesFile)} }
-
-func (testNames) hostAddr(host string) (netip.Addr, bool) {
-	for _, h := range hosts {
-		if a := netip.MustParseAddr(h.addr); h.name == host && a.Is4() {
-			return a, true
-		}
-	}
-	return netip.Addr{}, false
-}
-
-func (testNames) hostName(a netip.Addr) (string, bool) {
-	for _, h := range hosts {
-		if netip.MustParseAddr(h.addr) == a {
-			return h.name, true
-		}
-	}
-	return "", false
-}
-
-func (n testNames) port(name string, p control.Protocol) (uint16, bool) {
-	port, ok := n.ports[portKey{name, p}]
-	return port, ok
-}
-
-func (n testNames) portName(port uint16, p control.Protocol) (string, bool) {
-	name, ok := n.names[nameKey{port, p}]
-	return name, ok
-}
-
-// words splits a recorded command as a shell does that knows single quotes.
-func words(line string) []string {
-	var out []string
-	for i, part := range strings.Split(line, "'") {
-		switch {
-		case i%2 == 1:
-			out = append(out, part)
-		default:
-			out = append(out, strings.Fields(part)...)
-		}
-	}
-	return out
-}
-
-// marked puts a mark before every line.
-func marked(mark, text string) string {
-	var b strings.Builder
-	for line := range strings.Lines(text) {
-		b.WriteString(mark + line)
-	}
-	return b.String()
-}
-
 // TestSession replays what the real tool printed over the real kernel.
 func TestSession(t *testing.T) {
-	record, err := os.ReadFile("testdata/session.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := serve(t, newKernel())
-	var stdin, want strings.Builder
-	var command string
-	commands := 0
-	for i, line := range strings.Split(string(record), "\n") {
-		mark, rest := line, ""
-		if line != "" {
-			mark, rest = line[:1], line[1:]
-		}
-		switch mark {
-		case "<":
-			stdin.WriteString(strings.TrimPrefix(rest, " ") + "\n")
-		case "$":
-			command = rest
-			want.Reset()
-		case "|", "!":
-			want.WriteString(line + "\n")
-		case "=":
-			commands++
-			args := words(command)
-			var stdout, stderr bytes.Buffer
-			code := run(args[0], args[1:], strings.NewReader(stdin.String()), &stdout, &stderr, client, newTestNames())
-			got := marked("|", stdout.String()) + marked("!", stderr.String())
-			if got != want.String() || fmt.Sprintf(" %d", code) != rest {
-				t.Errorf("line %d:%s\ngot code %d\n%swant%s\n%s", i+1, command, code, got, rest, want.String())
+	for path, least := range map[string]int{"testdata/session.txt": 300, "testdata/random.txt": 900} {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			client := serve(t, newKernel())
+			session := record.Read(t, path)
+			for _, c := range session {
+				var stdout, stderr bytes.Buffer
+				args := c.Args()
+				code := Main(args[0], args[1:], strings.NewReader(c.Stdin), &stdout, &stderr, client, record.Names{})
+				c.Check(t, stdout.String(), stderr.String(), code)
 			}
-			stdin.Reset()
-		}
-	}
-	if commands < 300 {
-		t.Fatalf("only %d commands in the record", commands)
+			if len(session) < least {
+				t.Fatalf("only %d commands in the record", len(session))
+			}
+		})
 	}
 }

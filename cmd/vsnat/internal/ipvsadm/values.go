@@ -147,7 +147,7 @@ func (a *app) parseIPv4(s string) (netip.Addr, bool) {
 	if strings.Trim(s, "0123456789.") == "" {
 		return netip.Addr{}, false // looks like an address: no name server is asked
 	}
-	return a.names.hostAddr(s)
+	return a.names.Host(s)
 }
 
 // endpoint is an address that may come with a port.
@@ -194,7 +194,7 @@ func (a *app) parseEndpoint(s string, proto control.Protocol) (endpoint, bool) {
 		return e, true
 	}
 	var ok bool
-	e.port, ok = a.names.port(port, proto)
+	e.port, ok = a.names.Port(port, proto)
 	return e, ok
 }
 

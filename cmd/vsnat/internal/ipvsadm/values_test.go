@@ -133,20 +133,20 @@ func TestParseServices(t *testing.T) {
 
 // TestSystemNames checks the names that every system has.
 func TestSystemNames(t *testing.T) {
-	n := &systemNames{}
+	n := &SystemNames{}
 	localhost := netip.MustParseAddr("127.0.0.1")
-	if a, ok := n.hostAddr("localhost"); !ok || a != localhost {
+	if a, ok := n.Host("localhost"); !ok || a != localhost {
 		t.Errorf("localhost is %v, %v", a, ok)
 	}
-	first, _ := n.hostName(localhost)
-	if again, _ := n.hostName(localhost); again != first {
+	first, _ := n.HostName(localhost)
+	if again, _ := n.HostName(localhost); again != first {
 		t.Errorf("127.0.0.1 is %q and then %q", first, again)
 	}
-	port, ok := n.port("http", control.TCP)
+	port, ok := n.Port("http", control.TCP)
 	if !ok {
 		t.Skip("there is no http in /etc/services")
 	}
-	if name, _ := n.portName(port, control.TCP); port != 80 || name != "http" {
+	if name, _ := n.PortName(port, control.TCP); port != 80 || name != "http" {
 		t.Errorf("http is port %d, whose name is %q", port, name)
 	}
 }
