@@ -86,15 +86,11 @@ func (c *cache) SetExpiration(d time.Duration) { c.expiration = int64(d) }
 // lookup returns the entry for a destination and notes its use; nil if there
 // is none.
 func (c *cache) lookup(key *Addr, now int64) *entry {
-	for n := c.buckets[bucketOf(key)]; n != 0; {
-		e := c.entries.at(n)
-		if e.record.key == *key {
-			e.record.lastUse = now
-			return &e.record
-		}
-		n = e.next
+	e := c.peek(key)
+	if e != nil {
+		e.lastUse = now
 	}
-	return nil
+	return e
 }
 
 // create makes an entry with an empty set; nil when the cache is full.
@@ -209,4 +205,23 @@ func tooBusy(s *Server, list []*Server) bool {
 		}
 	}
 	return false
+}
+
+// clone returns a cache like this one that names the twins of its servers.
+func (c *cache) clone(twin func(*Server) *Server) cache {
+	o := *c
+	o.entries, o.members, o.seats = c.entries.clone(), c.members.clone(), c.seats.clone(twin)
+	return o
+}
+
+// peek returns the entry for a destination, or nil, and does not note its use.
+func (c *cache) peek(key *Addr) *entry {
+	for n := c.buckets[bucketOf(key)]; n != 0; {
+		e := c.entries.at(n)
+		if e.record.key == *key {
+			return &e.record
+		}
+		n = e.next
+	}
+	return nil
 }

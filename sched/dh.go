@@ -1,5 +1,7 @@
 package sched
 
+import "fmt"
+
 func init() { register("dh", func(Options) Scheduler { return &dh{} }) }
 
 // dhBits gives the table its 256 buckets (IP_VS_DH_TAB_BITS).
@@ -31,4 +33,16 @@ func (d *dh) Pick(_ []*Server, req *Request) *Server {
 		return nil
 	}
 	return s
+}
+
+func (d *dh) Clone(twin func(*Server) *Server) Scheduler {
+	c := &dh{}
+	twins(c.buckets[:], d.buckets[:], twin)
+	return c
+}
+
+func (d *dh) Explain(list []*Server, req *Request) Account {
+	b := hash32(fold(&req.Virtual), dhBits)
+	rule := fmt.Sprintf("the server of the destination's bucket, %d of %d", b, len(d.buckets))
+	return explainTable(list, rule, func(f func(*Server) bool) { f(d.buckets[b]) })
 }

@@ -29,6 +29,9 @@
 //     an earlier list checks Server.Available before it returns one.
 //   - Loads are compared by 64-bit cross products, never by division, so that no
 //     rounding decides.
+//   - Clone and Explain tell what Pick would do and why, for `vsnat explain`, and
+//     change nothing. A clone is whole: it gets its own copy of all that a pick
+//     changes.
 //   - Work that falls due by time, not by packet, goes into Tick ([Cache]).
 //   - One that can serve only so many servers says so ([Limited]).
 //   - One that learns from what becomes of connections is told of it beside its

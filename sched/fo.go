@@ -15,3 +15,13 @@ func (fo) Pick(list []*Server, _ *Request) *Server {
 	}
 	return best
 }
+
+func (f fo) Clone(func(*Server) *Server) Scheduler { return f }
+
+func (fo) Explain(list []*Server, _ *Request) Account {
+	a := account(list, "the heaviest that can take it", "weight", byWeight)
+	a.Greatest = true
+	return a
+}
+
+func byWeight(s *Server) (float64, bool) { return float64(s.Weight), true }

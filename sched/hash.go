@@ -1,6 +1,9 @@
 package sched
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"fmt"
+)
 
 // The flags of the source hashing schedulers, sh and mh.
 const (
@@ -35,3 +38,61 @@ func source(req *Request) uint32 {
 
 // hashed reports whether the server that a table holds can take a request.
 func hashed(s *Server) bool { return s.Available && s.Usable() }
+
+// twins fills dst with the twins of the servers in src, which repeats few of them
+// often.
+func twins(dst, src []*Server, twin func(*Server) *Server) {
+	known := make(map[*Server]*Server)
+	for i, s := range src {
+		if s == nil {
+			continue
+		}
+		t, ok := known[s]
+		if !ok {
+			t = twin(s)
+			known[s] = t
+		}
+		dst[i] = t
+	}
+}
+
+// explainTable accounts for a pick from a table. probes calls its argument with
+// the servers that are looked at, in order, until it returns false; nil is a slot
+// without a server.
+func explainTable(list []*Server, rule string, probes func(f func(*Server) bool)) Account {
+	first := make(map[*Server]int, len(list))
+	n := 0
+	probes(func(s *Server) bool {
+		if _, seen := first[s]; !seen {
+			first[s] = n
+		}
+		n++
+		return len(first) <= len(list) // and what is no server of the list any more
+	})
+	a := account(list, rule, "place in the table's order", func(s *Server) (float64, bool) {
+		at, ok := first[s]
+		return float64(at), ok
+	})
+	a.elsewhere()
+	for i := range a.Standings {
+		if st := &a.Standings[i]; st.Refusal != 0 && st.Refusal != Elsewhere {
+			if at, ok := first[st.Server]; ok && at == 0 {
+				st.Note = "the table names it first"
+			}
+		}
+	}
+	return a
+}
+
+// hashRule says what sh and mh look up.
+func hashRule(req *Request, slot, slots uint32) string {
+	what := "address"
+	if req.Flags&withPort != 0 {
+		what = "address and port"
+	}
+	rule := fmt.Sprintf("the server of the client's %s, slot %d of %d", what, slot, slots)
+	if req.Flags&fallback != 0 {
+		rule += ", else the next in the table's order that can take it"
+	}
+	return rule
+}

@@ -1,5 +1,7 @@
 package sched
 
+import "fmt"
+
 func init() {
 	register("lblcr", func(o Options) Scheduler {
 		return &lblcr{cache{expiration: int64(o.CacheExpiration)}}
@@ -90,4 +92,32 @@ func (l *lblcr) contains(e *entry, seat int32) bool {
 		n = m.next
 	}
 	return false
+}
+
+func (l *lblcr) Clone(twin func(*Server) *Server) Scheduler { return &lblcr{l.clone(twin)} }
+
+// Explain leaves aside that a collection may be due before the pick.
+func (l *lblcr) Explain(list []*Server, req *Request) Account {
+	e := l.peek(&req.Virtual)
+	if e == nil {
+		return leastLoad(list, "the destination is new: the smallest load for its weight")
+	}
+	of := fmt.Sprintf("the destination has %s", count(int64(e.size), "server"))
+	switch s := l.leastMember(e); {
+	case s == nil:
+		return leastLoad(list, of+", none of which can take it: the smallest load for its weight of all")
+	case tooBusy(s, list):
+		a := leastLoad(list, of+", all too busy: the smallest load for its weight of all")
+		if st := a.of(s); st != nil {
+			st.Note = "more active than its weight, another under half"
+		}
+		return a
+	}
+	a := account(list, of+": the smallest load for its weight of them", "(256 x active + all) / weight", func(s *Server) (float64, bool) {
+		v, _ := perWeight(s.Overhead(), s)
+		seat, ok := l.seats.of(s)
+		return v, ok && l.contains(e, seat)
+	})
+	a.elsewhere()
+	return a
 }

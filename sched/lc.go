@@ -19,3 +19,10 @@ func (lc) Pick(list []*Server, _ *Request) *Server {
 	}
 	return least
 }
+
+func (l lc) Clone(func(*Server) *Server) Scheduler { return l }
+
+func (lc) Explain(list []*Server, _ *Request) Account {
+	return account(list, "the fewest connections, active ones counting 256 more, whatever the weight", "256 x active + all",
+		func(s *Server) (float64, bool) { return float64(s.Overhead()), true })
+}

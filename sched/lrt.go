@@ -1,6 +1,7 @@
 package sched
 
 import (
+	"fmt"
 	"math/bits"
 	"time"
 )
@@ -58,14 +59,15 @@ func (l *lrt) Pick(list []*Server, req *Request) *Server {
 	var due *Server
 	var others least
 	for _, s := range list {
-		switch r := &s.response; {
-		case !s.Usable():
+		if !s.Usable() {
 			continue
-		case r.goodStanding(req.Now, lrtFresh*l.halfLife):
+		}
+		switch r := &s.response; l.class(r, req.Now) {
+		case inGoodStanding:
 			if c := r.cost(s.Overhead()); quickest == nil || exceeds(cost, s.Weight, c, quickest.Weight) {
 				quickest, cost = s, c
 			}
-		case !r.tried || req.Now-r.given >= l.halfLife:
+		case dueForTrial:
 			if due == nil || r.before(&due.response) {
 				due = s
 			}
@@ -95,4 +97,81 @@ func exceeds(a uint64, b int32, c uint64, d int32) bool {
 	h, l := bits.Mul64(a, uint64(b))
 	h2, l2 := bits.Mul64(c, uint64(d))
 	return h > h2 || h == h2 && l > l2
+}
+
+// lrtClass is what lrt thinks of a server.
+type lrtClass uint8
+
+const (
+	onTrial lrtClass = iota
+	inGoodStanding
+	dueForTrial
+)
+
+func (l *lrt) class(r *response, now int64) lrtClass {
+	switch {
+	case r.goodStanding(now, lrtFresh*l.halfLife):
+		return inGoodStanding
+	case !r.tried || now-r.given >= l.halfLife:
+		return dueForTrial
+	}
+	return onTrial
+}
+
+// Clone needs no more: what was measured stands in the servers.
+func (l *lrt) Clone(func(*Server) *Server) Scheduler { return &lrt{halfLife: l.halfLife} }
+
+func (l *lrt) Explain(list []*Server, req *Request) Account {
+	best := onTrial // the class that decides
+	for _, s := range list {
+		if s.Usable() {
+			best = max(best, l.class(&s.response, req.Now))
+		}
+	}
+	rule, compared := "no server was measured or is due for a trial: the smallest load for its weight", "(256 x active + all) / weight"
+	switch best {
+	case inGoodStanding:
+		rule, compared = "the smallest response time x load for its weight", "ms x (256 x active + all, with the new one) / weight"
+	case dueForTrial:
+		rule, compared = "one that is not measured is due for a trial: the one that waited longest", "seconds since its last trial"
+	}
+	a := account(list, rule, compared, func(s *Server) (float64, bool) {
+		r := &s.response
+		c := l.class(r, req.Now)
+		if c != best {
+			return 0, false
+		}
+		switch c {
+		case inGoodStanding:
+			return float64(r.cost(s.Overhead())) / 1000 / float64(s.Weight), true
+		case dueForTrial:
+			if !r.tried {
+				return float64(req.Now)/1e9 + 1, true // longer than any other
+			}
+			return float64(req.Now-r.given) / 1e9, true
+		}
+		return perWeight(s.Overhead(), s)
+	})
+	a.Greatest = best == dueForTrial
+	for i := range a.Standings {
+		st := &a.Standings[i]
+		r := &st.Server.response
+		switch {
+		case st.Refusal != 0:
+			continue
+		case best == dueForTrial && !st.Counts:
+			st.Refusal = Waits
+		}
+		switch l.class(r, req.Now) {
+		case inGoodStanding:
+			st.Note = fmt.Sprintf("answers in %.3g ms", float64(r.mean.Load())/1000)
+		case dueForTrial:
+			if st.Note = "due for a trial"; !r.tried {
+				st.Note = "never tried"
+			}
+		default:
+			st.Note = fmt.Sprintf("on trial, owes %s", count(int64(r.waiting.Load()), "answer"))
+		}
+	}
+	return a
 }

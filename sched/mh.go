@@ -129,12 +129,36 @@ func (m *mh) Pick(_ []*Server, req *Request) *Server {
 		return nil
 	}
 	for off := range m.size {
-		r := (first + off) % m.size
-		if s := m.slots[sipHash13(v+r, mhKey1)%m.size]; hashed(s) {
+		if s := m.probe(v, first, off); hashed(s) {
 			return s
 		}
 	}
 	return nil
+}
+
+// probe returns the server at an offset of the search for another one.
+func (m *mh) probe(v, first, off uint32) *Server {
+	r := (first + off) % m.size
+	return m.slots[sipHash13(v+r, mhKey1)%m.size]
+}
+
+// Clone leaves out what only a rebuild needs; it is made then.
+func (m *mh) Clone(twin func(*Server) *Server) Scheduler {
+	c := &mh{size: m.size, slots: make([]*Server, len(m.slots)), taken: make([]uint64, len(m.taken))}
+	twins(c.slots, m.slots, twin)
+	return c
+}
+
+func (m *mh) Explain(list []*Server, req *Request) Account {
+	v := source(req)
+	first := sipHash13(v, mhKey1) % m.size
+	return explainTable(list, hashRule(req, first, m.size), func(f func(*Server) bool) {
+		if !f(m.slots[first]) || m.slots[first] == nil || req.Flags&fallback == 0 {
+			return
+		}
+		for off := uint32(0); off < m.size && f(m.probe(v, first, off)); off++ {
+		}
+	})
 }
 
 // sipHash13 is SipHash with one round for the message and three at the end, of

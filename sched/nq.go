@@ -20,3 +20,16 @@ func (nq) Pick(list []*Server, _ *Request) *Server {
 	}
 	return l.server
 }
+
+func (n nq) Clone(func(*Server) *Server) Scheduler { return n }
+
+func (nq) Explain(list []*Server, _ *Request) Account {
+	return account(list, "the first without an active connection, else the shortest expected delay", "0 if none is active, else (active + 1) / weight",
+		func(s *Server) (float64, bool) {
+			active := s.Active.Load()
+			if active == 0 {
+				return 0, true
+			}
+			return perWeight(int64(active)+1, s)
+		})
+}

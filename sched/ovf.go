@@ -19,3 +19,16 @@ func (ovf) Pick(list []*Server, _ *Request) *Server {
 	}
 	return best
 }
+
+func (o ovf) Clone(func(*Server) *Server) Scheduler { return o }
+
+func (ovf) Explain(list []*Server, _ *Request) Account {
+	a := account(list, "the heaviest with no more active connections than its weight", "weight", byWeight)
+	a.Greatest = true
+	for i := range a.Standings {
+		if st := &a.Standings[i]; st.Counts && st.Server.Active.Load() > st.Server.Weight {
+			st.Refusal, st.Counts = Full, false
+		}
+	}
+	return a
+}

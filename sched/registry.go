@@ -93,6 +93,12 @@ type none struct{ stateless }
 
 func (none) Pick([]*Server, *Request) *Server { return nil }
 
+func (n none) Clone(func(*Server) *Server) Scheduler { return n }
+
+func (none) Explain(list []*Server, _ *Request) Account {
+	return account(list, "the service has no scheduler: no server is ever picked", "", func(*Server) (float64, bool) { return 0, false })
+}
+
 // stateless is embedded by schedulers that look only at the list.
 type stateless struct{}
 

@@ -100,3 +100,13 @@ func (r *response) forget() {
 func (r *response) cost(overhead int64) uint64 {
 	return uint64(r.mean.Load()) * uint64(max(overhead+oneMore, 1))
 }
+
+// copy makes o, which nobody knows yet, what r is to picks. Samples are not taken
+// along, so that none is lost for it.
+func (r *response) copy(o *response) {
+	o.heard.Store(r.heard.Load())
+	o.mean.Store(r.mean.Load())
+	o.trust.Store(r.trust.Load())
+	o.waiting.Store(r.waiting.Load())
+	o.tried, o.given = r.tried, r.given
+}

@@ -42,3 +42,29 @@ func (r *rr) Pick(list []*Server, _ *Request) *Server {
 	}
 	return nil
 }
+
+func (r *rr) Clone(func(*Server) *Server) Scheduler {
+	c := *r
+	return &c
+}
+
+func (r *rr) Explain(list []*Server, _ *Request) Account {
+	next := r.cur + 1
+	if next >= len(list) {
+		next = 0
+	}
+	i := -1
+	return account(list, "each in turn"+after(list, r.cur), "places to go in the list", func(s *Server) (float64, bool) {
+		for i++; list[i] != s; i++ { // past those that are refused
+		}
+		return float64((i - next + len(list)) % len(list)), true
+	})
+}
+
+// after says where a scheduler that goes round the list has got to.
+func after(list []*Server, cur int) string {
+	if cur < 0 || cur >= len(list) {
+		return ", from the head of the list"
+	}
+	return ", after " + list[cur].String()
+}

@@ -90,6 +90,13 @@ type Scheduler interface {
 	// keeps no reference to req: callers use one again and again, for a new one
 	// would be allocated at each call of an interface.
 	Pick(list []*Server, req *Request) *Server
+	// Clone returns a scheduler in this one's state: from now on it picks what this
+	// one would, of the servers that twin returns for this one's. What happens to
+	// either is not seen by the other. It does not change this one.
+	Clone(twin func(*Server) *Server) Scheduler
+	// Explain accounts for what Pick would return now. It changes nothing, and may
+	// take its time.
+	Explain(list []*Server, req *Request) Account
 }
 
 // Limited is a scheduler that serves a bounded number of servers. Init with

@@ -1,6 +1,9 @@
 package sched
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // seats number the servers of a cache. A seat belongs to an address and port,
 // not to an object: a server that is deleted and added again is found again by
@@ -56,4 +59,11 @@ func (t *seats) drop(seat int32) {
 	delete(t.byAddr, endpoint{s.Addr, s.Port})
 	t.servers[seat] = nil
 	t.vacant = append(t.vacant, seat)
+}
+
+// clone returns a copy with the servers' twins.
+func (t *seats) clone(twin func(*Server) *Server) seats {
+	c := seats{byAddr: maps.Clone(t.byAddr), servers: make([]*Server, len(t.servers)), uses: slices.Clone(t.uses), vacant: slices.Clone(t.vacant)}
+	twins(c.servers, t.servers, twin)
+	return c
 }

@@ -29,3 +29,10 @@ func (l *shortest) offer(s *Server, active int32) {
 		l.server, l.load = s, load
 	}
 }
+
+func (s sed) Clone(func(*Server) *Server) Scheduler { return s }
+
+func (sed) Explain(list []*Server, _ *Request) Account {
+	return account(list, "the fewest active connections for its weight, the new one counted in", "(active + 1) / weight",
+		func(s *Server) (float64, bool) { return perWeight(int64(s.Active.Load())+1, s) })
+}

@@ -41,12 +41,32 @@ func (h *sh) Pick(_ []*Server, req *Request) *Server {
 	case req.Flags&fallback == 0:
 		return nil
 	}
-	// The kernel adds the first hash to the offset and hashes again, which adds
-	// it once more: the search begins at twice the first hash.
 	for off := range uint32(shSize) {
-		if s := h.buckets[(2*first+off)%shSize]; hashed(s) {
+		if s := h.probe(first, off); hashed(s) {
 			return s
 		}
 	}
 	return nil
+}
+
+// probe returns the server at an offset of the search for another one. The
+// kernel adds the first hash to the offset and hashes again, which adds it once
+// more: the search begins at twice the first hash.
+func (h *sh) probe(first, off uint32) *Server { return h.buckets[(2*first+off)%shSize] }
+
+func (h *sh) Clone(twin func(*Server) *Server) Scheduler {
+	c := &sh{}
+	twins(c.buckets[:], h.buckets[:], twin)
+	return c
+}
+
+func (h *sh) Explain(list []*Server, req *Request) Account {
+	first := hash32(source(req), shBits)
+	return explainTable(list, hashRule(req, first, shSize), func(f func(*Server) bool) {
+		if !f(h.buckets[first]) || h.buckets[first] == nil || req.Flags&fallback == 0 {
+			return
+		}
+		for off := uint32(0); off < shSize && f(h.probe(first, off)); off++ {
+		}
+	})
 }

@@ -46,3 +46,14 @@ func (s *slab[T]) release(n int32) {
 	s.at(n).next = s.free
 	s.free = n
 }
+
+// clone returns a copy.
+func (s *slab[T]) clone() slab[T] {
+	c := *s
+	c.chunks = make([]*[chunkLen]node[T], len(s.chunks))
+	for i, chunk := range s.chunks {
+		twin := *chunk
+		c.chunks[i] = &twin
+	}
+	return c
+}

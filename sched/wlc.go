@@ -34,3 +34,10 @@ func (l *least) offer(s *Server) {
 		l.server, l.load = s, load
 	}
 }
+
+func (w wlc) Clone(func(*Server) *Server) Scheduler { return w }
+
+func (wlc) Explain(list []*Server, _ *Request) Account {
+	return account(list, "the smallest load for its weight", "(256 x active + all) / weight",
+		func(s *Server) (float64, bool) { return perWeight(s.Overhead(), s) })
+}

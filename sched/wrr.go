@@ -1,6 +1,9 @@
 package sched
 
-import "math"
+import (
+	"fmt"
+	"math"
+)
 
 func init() { register("wrr", func(Options) Scheduler { return &wrr{cur: head} }) }
 
@@ -108,6 +111,38 @@ func (w *wrr) lower(greatest int32) {
 func gcd(a, b int32) int32 {
 	for b != 0 {
 		a, b = b, a%b
+	}
+	return a
+}
+
+func (w *wrr) Clone(func(*Server) *Server) Scheduler {
+	c := *w
+	return &c
+}
+
+// foreseen bounds the picks that Explain looks ahead.
+const foreseen = 1000
+
+// Explain has a copy pick until each server had its turn, as far as that is not
+// too long.
+func (w *wrr) Explain(list []*Server, req *Request) Account {
+	turn := make(map[*Server]int, len(list))
+	ahead := *w
+	for n := 1; n <= foreseen && len(turn) < len(list); n++ {
+		s := ahead.Pick(list, req)
+		if s == nil {
+			break
+		}
+		if turn[s] == 0 {
+			turn[s] = n
+		}
+	}
+	rule := fmt.Sprintf("turns by weight%s, in a round for weights from %d up, in steps of %d", after(list, w.cur), w.weight, w.step)
+	a := account(list, rule, "next turn", func(s *Server) (float64, bool) { return float64(turn[s]), turn[s] != 0 })
+	for i := range a.Standings {
+		if st := &a.Standings[i]; st.Refusal == 0 && !st.Counts {
+			st.Note = fmt.Sprintf("not within the next %d turns", foreseen)
+		}
 	}
 	return a
 }

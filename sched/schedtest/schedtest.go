@@ -56,6 +56,7 @@ var laws = []struct {
 	{"overloaded", checkOverloaded},
 	{"changes", checkChanges},
 	{"older lists", checkOlderLists},
+	{"foresight", checkForesight},
 	{"shares", checkShares},
 	{"allocations", checkAllocations},
 }
@@ -76,6 +77,9 @@ type bench struct {
 	random  *rand.Rand
 	req     sched.Request
 	made    uint32 // servers made so far
+
+	deleted []*sched.Server
+	open    []*sched.Server // one for each open connection
 }
 
 func newBench(s Subject) *bench {
@@ -115,11 +119,16 @@ func (b *bench) delete(at int) *sched.Server {
 
 // pick asks for a server for a random client and destination.
 func (b *bench) pick() *sched.Server {
+	b.next()
+	return b.sched.Pick(b.list, &b.req)
+}
+
+// next makes another request.
+func (b *bench) next() {
 	b.req.Client = ipv4(b.random.Uint32N(clients) * 0x10001)
 	b.req.ClientPort = uint16(b.random.Uint32())
 	b.req.Virtual = ipv4(192<<24 | b.random.Uint32N(destinations))
 	b.req.Now += int64(time.Millisecond)
-	return b.sched.Pick(b.list, &b.req)
 }
 
 // hear tells a scheduler that observes that the server answered.
@@ -222,51 +231,8 @@ func checkOverloaded(subject Subject) error {
 // judges every pick between.
 func checkChanges(subject Subject) error {
 	b := newBench(subject)
-	var deleted []*sched.Server
-	var open []*sched.Server
 	for step := range 30_000 {
-		var did string
-		switch n := b.random.IntN(1000); {
-		case n < 10 && len(b.list) < 40:
-			s := new(sched.Server)
-			if len(deleted) > 0 && b.random.IntN(2) == 0 {
-				i := b.random.IntN(len(deleted))
-				old := deleted[i]
-				deleted = slices.Delete(deleted, i, i+1)
-				if b.random.IntN(2) == 0 {
-					s = old
-				} else {
-					s.Addr, s.Port = old.Addr, old.Port
-				}
-			}
-			b.add(s, weight(b.random))
-			did = "add"
-		case n < 18 && len(b.list) > 0:
-			deleted = append(deleted, b.delete(b.random.IntN(len(b.list))))
-			did = "delete"
-		case n < 40 && len(b.list) > 0:
-			b.edit(b.random.IntN(len(b.list)), weight(b.random))
-			did = "edit"
-		case n < 80 && len(b.list) > 0:
-			s := b.list[b.random.IntN(len(b.list))]
-			s.Overloaded.Store(b.random.IntN(4) == 0)
-			did = "overload"
-		case n < 500 && len(open) > 0:
-			i := b.random.IntN(len(open))
-			open[i].Active.Add(-1)
-			open[i].Total.Add(-1)
-			open[i] = open[len(open)-1]
-			open = open[:len(open)-1]
-			did = "close"
-		case n < 800 && len(open) > 0:
-			rtt := time.Duration(b.random.Int64N(int64(time.Second))) >> b.random.IntN(30)
-			b.hear(open[b.random.IntN(len(open))], rtt-time.Microsecond)
-			did = "answer"
-		case n < 805:
-			b.req.Now += b.random.Int64N(int64(time.Minute))
-			b.tick()
-			did = "wait"
-		}
+		did := b.happen()
 		before := slices.Clone(b.list)
 		s := b.pick()
 		if err := b.judge(s); err != nil {
@@ -275,13 +241,64 @@ func checkChanges(subject Subject) error {
 		if !slices.Equal(b.list, before) {
 			return fmt.Errorf("step %d: the pick changed the list", step)
 		}
-		if s != nil {
-			s.Active.Add(1)
-			s.Total.Add(1)
-			open = append(open, s)
-		}
+		b.opens(s)
 	}
 	return nil
+}
+
+// happen does one thing that may happen to a service, or nothing, and says what.
+func (b *bench) happen() (did string) {
+	switch n := b.random.IntN(1000); {
+	case n < 10 && len(b.list) < 40:
+		s := new(sched.Server)
+		if len(b.deleted) > 0 && b.random.IntN(2) == 0 {
+			i := b.random.IntN(len(b.deleted))
+			old := b.deleted[i]
+			b.deleted = slices.Delete(b.deleted, i, i+1)
+			if b.random.IntN(2) == 0 {
+				s = old
+			} else {
+				s.Addr, s.Port = old.Addr, old.Port
+			}
+		}
+		b.add(s, weight(b.random))
+		return "add"
+	case n < 18 && len(b.list) > 0:
+		b.deleted = append(b.deleted, b.delete(b.random.IntN(len(b.list))))
+		return "delete"
+	case n < 40 && len(b.list) > 0:
+		b.edit(b.random.IntN(len(b.list)), weight(b.random))
+		return "edit"
+	case n < 80 && len(b.list) > 0:
+		s := b.list[b.random.IntN(len(b.list))]
+		s.Overloaded.Store(b.random.IntN(4) == 0)
+		return "overload"
+	case n < 500 && len(b.open) > 0:
+		i := b.random.IntN(len(b.open))
+		b.open[i].Active.Add(-1)
+		b.open[i].Total.Add(-1)
+		b.open[i] = b.open[len(b.open)-1]
+		b.open = b.open[:len(b.open)-1]
+		return "close"
+	case n < 800 && len(b.open) > 0:
+		rtt := time.Duration(b.random.Int64N(int64(time.Second))) >> b.random.IntN(30)
+		b.hear(b.open[b.random.IntN(len(b.open))], rtt-time.Microsecond)
+		return "answer"
+	case n < 805:
+		b.req.Now += b.random.Int64N(int64(time.Minute))
+		b.tick()
+		return "wait"
+	}
+	return ""
+}
+
+// opens has the server get a connection.
+func (b *bench) opens(s *sched.Server) {
+	if s != nil {
+		s.Active.Add(1)
+		s.Total.Add(1)
+		b.open = append(b.open, s)
+	}
 }
 
 // checkOlderLists picks from a list that is some changes old, as a worker does
