@@ -41,6 +41,9 @@ type LoadResult struct {
 	Percentiles [101]int64 `json:"percentiles_ns"`
 }
 
+// all returns the number of requests.
+func (r *LoadResult) all() int { return r.Complete + r.Failed }
+
 // Rate returns requests a second.
 func (r *LoadResult) Rate() float64 { return float64(r.Complete) / r.Seconds }
 

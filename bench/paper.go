@@ -59,7 +59,9 @@ type DirectorDrops struct {
 	Name      string            `json:"name"`
 	Received  uint64            `json:"received"`
 	Forwarded uint64            `json:"forwarded"`
+	Replied   uint64            `json:"replied"`
 	Passed    uint64            `json:"passed"`
+	Held      uint64            `json:"held"`
 	Dropped   map[string]uint64 `json:"dropped"`
 	RingFull  uint64            `json:"ring_full"`
 	Balanced  bool              `json:"balanced"`

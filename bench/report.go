@@ -9,7 +9,7 @@ import (
 )
 
 // WriteReport writes the experiment's result beside the paper's figures, in at
-// most 100 columns.
+// most 80 columns.
 func (r *PaperResult) WriteReport(w io.Writer) {
 	p := &printer{w: w}
 	p.line("The paper's experiment: LVS/NAT, one director, %d real servers", len(r.Shares))
@@ -22,13 +22,15 @@ func (r *PaperResult) WriteReport(w io.Writer) {
 	for _, s := range r.Setup {
 		p.line("  # %s", s)
 	}
-	for i, d := range r.Direct {
-		t := TableI
-		if i > 0 || d.Complete+d.Failed == TableII.Requests {
-			t = TableII
-		}
-		p.table(t, d)
+	tableI, tableII := r.Direct[0], (*LoadResult)(nil)
+	switch {
+	case len(r.Direct) > 1:
+		tableII = r.Direct[1]
+	case tableI.all() == TableII.Requests:
+		tableI, tableII = nil, tableI
 	}
+	p.table(TableI, tableI)
+	p.table(TableII, tableII)
 	p.table(TableIII, r.Cluster)
 	r.comparison(p)
 	r.shares(p)
@@ -48,25 +50,38 @@ func (p *printer) head(format string, args ...any) {
 	p.line(format, args...)
 }
 
-// table prints one of the paper's tables and what was measured of it.
+// table prints one of the paper's tables and what was measured of it, if it was.
 func (p *printer) table(t Table, r *LoadResult) {
-	p.head("Table %s: %s", t.Name, t.What)
-	p.line("  %-22s %14s %14s", "", "the paper", "measured")
-	p.line("  %-22s %14d %14d", "requests", t.Requests, r.Complete+r.Failed)
-	p.line("  %-22s %14s %14d", "  of them failed", "-", r.Failed)
-	p.line("  %-22s %14.2f %14.2f kBytes/s", "transfer rate", t.Transfer, r.Transfer())
-	p.line("  %-22s %14.2f %14.2f 1/s", "requests per second", t.Rate, r.Rate())
-	p.line("  %-22s %14.2f %14.3f ms (over all clients)", "time per request", t.Time, r.TimePerRequest())
-	p.line("  %-22s %14s %14.3f ms (median; p99 %.3f, longest %.3f)", "  of one client", "-",
-		ms(r.Percentiles[50]), ms(r.Percentiles[99]), ms(r.Percentiles[100]))
-	p.line("  %-22s %14d %14d bytes", "page", t.Bytes, TableIII.Bytes)
+	p.head("Table %s: %s, %d requests", t.Name, t.What, t.Requests)
+	if r == nil {
+		p.line("  %-26s %12s %12s", "", "the paper", "")
+		p.line("  %-26s %12.2f              kBytes/s", "transfer rate", t.Transfer)
+		p.line("  %-26s %12.2f              1/s", "requests per second", t.Rate)
+		p.line("  %-26s %12.2f              ms", "time per request", t.Time)
+		p.line("  not measured: --full sends as many requests as the paper did")
+		return
+	}
+	p.line("  %-26s %12s %12s", "", "the paper", "measured")
+	p.line("  %-26s %12d %12d", "requests", t.Requests, r.all())
+	p.line("  %-26s %12s %12d", "  of them failed", "-", r.Failed)
+	p.line("  %-26s %12.2f %12.2f kBytes/s", "transfer rate", t.Transfer, r.Transfer())
+	p.line("  %-26s %12.2f %12.2f 1/s", "requests per second", t.Rate, r.Rate())
+	p.line("  %-26s %12.2f %12.3f ms, over all clients", "time per request", t.Time, r.TimePerRequest())
+	for _, row := range []struct {
+		name       string
+		percentile int
+	}{{"  of one client, median", 50}, {"  p99", 99}, {"  longest", 100}} {
+		p.line("  %-26s %12s %12.3f ms", row.name, "-", ms(r.Percentiles[row.percentile]))
+	}
+	p.line("  %-26s %12d %12d bytes", "page", t.Bytes, TableIII.Bytes)
 	for _, why := range slices.Sorted(maps.Keys(r.Errors)) {
 		p.line("  failed %d times: %s", r.Errors[why], why)
 	}
 }
 
-// barWidth is the length of the longest bar.
-const barWidth = 50
+// barWidth is the length of the longest bar: the longest line before one leaves
+// that much of 80 columns.
+const barWidth = 44
 
 func bar(value, longest float64) string {
 	if longest <= 0 {
@@ -87,13 +102,17 @@ func (r *PaperResult) comparison(p *printer) {
 		longest = max(longest, d.Rate())
 	}
 	for _, d := range r.Direct {
-		p.line("  RS %7d requests %10.2f %s", d.Complete+d.Failed, d.Rate(), bar(d.Rate(), longest))
+		p.line("  RS %7d requests %10.2f %s", d.all(), d.Rate(), bar(d.Rate(), longest))
 	}
-	p.line("  VS %7d requests %10.2f %s", r.Cluster.Complete+r.Cluster.Failed, r.Cluster.Rate(), bar(r.Cluster.Rate(), longest))
+	p.line("  VS %7d requests %10.2f %s", r.Cluster.all(), r.Cluster.Rate(), bar(r.Cluster.Rate(), longest))
 	one := r.Direct[len(r.Direct)-1]
 	p.line("  gain here: VS / RS = %.2f, that is %+.0f %%", r.Cluster.Rate()/one.Rate(), 100*(r.Cluster.Rate()/one.Rate()-1))
 	ratio := TableIII.Rate / TableII.Rate
-	p.line("  the paper words its own as +%d %%; its tables II and III give %.2f, that is %+.0f %%", PaperGain, ratio, 100*(ratio-1))
+	p.line("  the paper says +%d %%; its tables II and III give %.2f, that is %+.0f %%", PaperGain, ratio, 100*(ratio-1))
+	if r.Rate <= 0 {
+		p.line("  Servers that are not held to a rate are faster than the director: VS is its")
+		p.line("  own limit here, where it shares %d CPUs with the client and all servers.", r.CPUs)
+	}
 }
 
 func (r *PaperResult) shares(p *printer) {
@@ -110,17 +129,39 @@ func (r *PaperResult) shares(p *printer) {
 
 func (r *PaperResult) latency(p *printer) {
 	l := &r.Latency
-	p.head("Translation latency of each packet, against the budget of %.0f µs", us(l.Budget))
-	p.line("  %-24s %9s %8s %8s %8s %8s %9s %9s", "µs", "packets", "p50", "p90", "p99", "p99.9", "max", "over")
-	for _, row := range []struct {
-		name string
-		l    *Latency
-	}{{"pickup to sent", &l.Pickup}, {"kernel receive to sent", &l.Receive}} {
-		p.line("  %-24s %9d %8.1f %8.1f %8.1f %8.1f %9.1f %7.2f %%", row.name, row.l.Count,
-			us(row.l.P50), us(row.l.P90), us(row.l.P99), us(row.l.P999), us(row.l.Max), 100*row.l.Over)
+	p.head("Translation latency of each packet, against the budget of %g µs", us(l.Budget))
+	columns := []struct {
+		from, to string
+		l        *Latency
+	}{{"pickup", "to sent", &l.Pickup}, {"kernel receive", "to sent", &l.Receive}}
+	row := func(name string, cell func(*Latency) string) {
+		line := fmt.Sprintf("  %-18s", name)
+		for _, c := range columns {
+			line += fmt.Sprintf(" %17s", cell(c.l))
+		}
+		p.line("%s", line)
 	}
-	p.line("  pickup to sent: from taking the packet out of the receive ring until the batch it is in was sent;")
-	p.line("  sending on a virtual link runs the receiver's stack too, so both figures overstate the director")
+	i := -1
+	row("", func(*Latency) string { i++; return columns[i].from })
+	i = -1
+	row("", func(*Latency) string { i++; return columns[i].to })
+	row("packets", func(l *Latency) string { return fmt.Sprint(l.Count) })
+	for _, at := range []struct {
+		name string
+		ns   func(*Latency) int64
+	}{
+		{"p50", func(l *Latency) int64 { return l.P50 }},
+		{"p90", func(l *Latency) int64 { return l.P90 }},
+		{"p99", func(l *Latency) int64 { return l.P99 }},
+		{"p99.9", func(l *Latency) int64 { return l.P999 }},
+		{"longest", func(l *Latency) int64 { return l.Max }},
+	} {
+		row(at.name, func(l *Latency) string { return fmt.Sprintf("%.1f µs", us(at.ns(l))) })
+	}
+	row("over the budget", func(l *Latency) string { return fmt.Sprintf("%.2f %%", 100*l.Over) })
+	p.line("  Pickup is when the packet is taken out of the receive ring, sent is when the")
+	p.line("  batch it is in was. Sending on a virtual link runs the receiver's stack too,")
+	p.line("  so that what ends with it overstates the director.")
 	p.line("")
 	p.histogram(&l.Receive, l.Budget)
 }
@@ -158,8 +199,8 @@ func (p *printer) histogram(l *Latency, budget int64) {
 func (r *PaperResult) capacity(p *printer) {
 	p.head("Capacity model of the paper: packets of %d bytes, servers of %.0f kB/s", PaperPacket, PaperServerRate/1e3)
 	own, _ := Capacity(PaperPacketTime)
-	p.line("  %-30s %12s %14s %10s", "", "a packet", "bandwidth", "servers")
-	p.line("  %-30s %9.1f µs %9.1f MB/s %10d", "the paper", PaperPacketTime*1e6, PaperBandwidth/1e6, PaperServers)
+	p.line("  %-32s %11s %14s %9s", "", "a packet", "bandwidth", "servers")
+	p.line("  %-32s %8.1f µs %9.1f MB/s %9d", "the paper", PaperPacketTime*1e6, PaperBandwidth/1e6, PaperServers)
 	for _, row := range []struct {
 		name string
 		time int64
@@ -171,31 +212,33 @@ func (r *PaperResult) capacity(p *printer) {
 			continue
 		}
 		bandwidth, servers := Capacity(float64(row.time) / 1e9)
-		p.line("  %-30s %9.1f µs %9.1f MB/s %10d", row.name+", pickup to sent", us(row.time), bandwidth/1e6, servers)
+		p.line("  %-32s %8.1f µs %9.1f MB/s %9d", row.name+", pickup to sent", us(row.time), bandwidth/1e6, servers)
 	}
-	p.line("  %d bytes in %.0f µs are %.1f MB/s, which is %.1f MiB/s: the paper counts in units of 2^20 bytes.",
-		PaperPacket, PaperPacketTime*1e6, own/1e6, own/(1<<20))
-	p.line("  The model takes a director that does one packet after the other, each in the time given here.")
-	p.line("  Ours does up to 64 together, and segments of up to 64 kB as one, so it is a lower bound for it.")
+	p.line("  %d bytes in %.0f µs are %.1f MB/s, which is %.1f MiB/s: the paper counts in", PaperPacket, PaperPacketTime*1e6, own/1e6, own/(1<<20))
+	p.line("  units of 2^20 bytes. The model takes a director that does one packet after")
+	p.line("  the other, each in the time given here. Ours does up to 64 together, and")
+	p.line("  segments of up to 64 kB as one, so it is a lower bound for it.")
 }
 
 func (r *PaperResult) ledger(p *printer) {
 	p.head("What became of every frame")
+	p.line("  %-12s %9s %9s %7s %7s %6s %8s %9s", "NIC", "received", "forwarded", "replied", "passed", "held", "dropped", "ring full")
+	balance := "  received = forwarded + replied + passed + held + dropped"
 	for _, n := range r.Drops {
 		var dropped uint64
 		for _, c := range n.Dropped {
 			dropped += c
 		}
-		balance := "balances"
 		if !n.Balanced {
-			balance = "DOES NOT BALANCE"
+			balance = "  DOES NOT BALANCE: received is not the sum of the others"
 		}
-		p.line("  %-12s received %d, forwarded %d, passed %d, dropped %d, ring full %d: %s",
-			n.Name, n.Received, n.Forwarded, n.Passed, dropped, n.RingFull, balance)
+		p.line("  %-12s %9d %9d %7d %7d %6d %8d %9d",
+			n.Name, n.Received, n.Forwarded, n.Replied, n.Passed, n.Held, dropped, n.RingFull)
 		for _, why := range slices.Sorted(maps.Keys(n.Dropped)) {
 			p.line("    %d %s: %s", n.Dropped[why], why, r.Reasons[why])
 		}
 	}
+	p.line("%s", balance)
 	if f := r.Failed(); f > 0 {
 		p.head("FAILED: %d requests were not answered as they should", f)
 	}

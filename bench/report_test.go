@@ -55,10 +55,47 @@ func TestReport(t *testing.T) {
 	if b.String() != string(want) {
 		t.Errorf("the report differs from %s (run with -update to accept):\n%s", golden, b.String())
 	}
-	for line := range strings.Lines(b.String()) {
-		if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 100 {
+	checkWidth(t, b.String())
+}
+
+// checkWidth holds a report to what fits on a terminal.
+func checkWidth(t *testing.T, report string) {
+	t.Helper()
+	for line := range strings.Lines(report) {
+		if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 80 {
 			t.Errorf("%d columns: %s", n, line)
 		}
+	}
+}
+
+func TestReportTables(t *testing.T) {
+	large := &LoadResult{Complete: TableII.Requests, Seconds: 140, Errors: map[string]int{}}
+	for _, c := range []struct {
+		name   string
+		direct []*LoadResult
+		rate   float64
+		want   []string // in this order
+	}{
+		{"one run", sample().Direct, PaperRate, []string{"Table I:", "712.25", "Table II:", "not measured", "Table III:", "2777.22"}},
+		{"one run of the larger size", []*LoadResult{large}, PaperRate, []string{"Table I:", "not measured", "Table II:", "714.29", "Table III:"}},
+		{"full", append(sample().Direct, large), PaperRate, []string{"Table I:", "712.25", "Table II:", "714.29", "Table III:"}},
+		{"no limit", sample().Direct, 0, []string{"not held to any rate", "Figure 3", "its\n  own limit here"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := sample()
+			r.Direct, r.Rate = c.direct, c.rate
+			var b strings.Builder
+			r.WriteReport(&b)
+			checkWidth(t, b.String())
+			rest := b.String()
+			for _, want := range c.want {
+				_, after, found := strings.Cut(rest, want)
+				if !found {
+					t.Fatalf("no %q, or not in its place:\n%s", want, b.String())
+				}
+				rest = after
+			}
+		})
 	}
 }
 

@@ -32,16 +32,16 @@ const request int64 = 1e12
 // The bounds of a rate, requests per second. At the upper one the bucket,
 // 2e17 units, is far from the end of an int64.
 const (
-	minRate = 0.001
-	maxRate = 1e7
+	MinRate = 0.001
+	MaxRate = 1e7
 )
 
 // NewLimiter returns a limiter with a full bucket. The rate is in requests per
 // second, from 0.001 to 10,000,000, kept to the nearest thousandth; now is the
 // clock.
 func NewLimiter(rate float64, now func() time.Time) (*Limiter, error) {
-	if !(rate >= minRate && rate <= maxRate) { // also refuses NaN
-		return nil, fmt.Errorf("lab: rate %v requests/s: want %v to %.0f", rate, minRate, maxRate)
+	if !(rate >= MinRate && rate <= MaxRate) { // also refuses NaN
+		return nil, fmt.Errorf("lab: rate %v requests/s: want %v to %.0f", rate, MinRate, MaxRate)
 	}
 	r := int64(math.Round(rate * 1000))
 	burst := max(request, r*int64(20*time.Millisecond))

@@ -110,6 +110,13 @@ const maxNIC = 15
 // bridge is the name of a switch's bridge.
 const bridge = "br0"
 
+// What an MTU can be: the least that IPv4 works with (RFC 791, 3.2) and the most
+// that a veth takes (ETH_MAX_MTU).
+const (
+	minMTU = 68
+	maxMTU = 65535
+)
+
 // Validate reports the first thing in t that cannot be built.
 func (t *Topology) Validate() error {
 	hosts := make(map[string]Role)
@@ -131,6 +138,9 @@ func (t *Topology) Validate() error {
 	for _, l := range t.Links {
 		if l.A.Host == l.B.Host {
 			return fmt.Errorf("lab: link %s to %s: both ends are on one host", l.A.NIC, l.B.NIC)
+		}
+		if mtu := t.mtu(l); mtu < minMTU || mtu > maxMTU {
+			return fmt.Errorf("lab: link %s to %s: its MTU is %d bytes: from %d to %d can be had", l.A.NIC, l.B.NIC, mtu, minMTU, maxMTU)
 		}
 		for _, e := range []End{l.A, l.B} {
 			switch {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strings"
 	"sync/atomic"
 	"syscall"
 
@@ -18,6 +19,7 @@ import (
 
 	"vsnat/bench"
 	"vsnat/bench/lab"
+	"vsnat/sched"
 )
 
 // Command returns the verb.
@@ -51,6 +53,9 @@ namespaces. Exit status 1 if a request failed.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if requests < 1 || concurrency < 1 {
 				return errors.New("invalid argument: --requests and --concurrency are at least 1")
+			}
+			if _, err := sched.New(scheduler); err != nil {
+				return fmt.Errorf("invalid argument %q for --scheduler: choose one of %s", scheduler, strings.Join(sched.Names(), ", "))
 			}
 			if lab.Missing() != "" {
 				return isolated()

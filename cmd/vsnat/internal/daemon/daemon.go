@@ -104,14 +104,15 @@ type keeper interface {
 // Run is the director until ctx ends. ready is called when it forwards and the
 // control socket answers.
 func Run(ctx context.Context, cfg Config, logger *zap.Logger, ready func()) (err error) {
+	// Before all else: what else fails, fails for want of them.
+	if err := checkCapabilities(); err != nil {
+		return err
+	}
 	listener, err := control.ListenGroup(cfg.Socket, cfg.Group)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, listener.Close()) }()
-	if err := checkCapabilities(); err != nil {
-		return err
-	}
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

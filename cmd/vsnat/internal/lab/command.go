@@ -44,14 +44,29 @@ where the kernel grants user namespaces.`,
 	return cmd
 }
 
-// addOwnDir puts the directory of this program last in PATH, so that commands in
-// a lab find vsnat, and ipvsadm beside it, even where they are not installed.
+// addOwnDir puts the directory of this program in PATH, so that commands in a lab
+// find vsnat even where it is not installed: last, as it may hold other things
+// too, but first if ipvsadm is there as another name of vsnat. The one of the
+// system, if there is one, speaks to a kernel's IPVS and not to the lab's
+// director.
 func addOwnDir() error {
 	exe, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("lab: %w", err)
 	}
-	return os.Setenv("PATH", os.Getenv("PATH")+":"+filepath.Dir(exe))
+	dir, path := filepath.Dir(exe), os.Getenv("PATH")
+	if sameFile(exe, filepath.Join(dir, "ipvsadm")) {
+		path = dir + ":" + path
+	} else {
+		path += ":" + dir
+	}
+	return os.Setenv("PATH", path)
+}
+
+func sameFile(a, b string) bool {
+	infoA, errA := os.Stat(a)
+	infoB, errB := os.Stat(b)
+	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
 }
 
 // hidden is a verb that only vsnat itself calls.
@@ -113,13 +128,19 @@ func (r *recipe) options(name string) (lab.Options, error) {
 	if r.paper.Servers < 1 {
 		return lab.Options{}, fmt.Errorf("invalid argument %d for --servers: at least 1", r.paper.Servers)
 	}
+	if r.rate != 0 && !(r.rate >= lab.MinRate && r.rate <= lab.MaxRate) { // also refuses NaN
+		return lab.Options{}, fmt.Errorf("invalid argument %g for --rate: from %g to %g requests/s, or 0", r.rate, lab.MinRate, lab.MaxRate)
+	}
 	m, ok := methods[r.method]
 	if !ok {
 		return lab.Options{}, fmt.Errorf("invalid argument %q for --method: masq or direct", r.method)
 	}
 	o := lab.Options{}
-	if o.Topology, err = m.topology(r.paper); err != nil {
-		return lab.Options{}, err
+	if o.Topology, err = m.topology(r.paper); err == nil {
+		err = o.Topology.Validate()
+	}
+	if err != nil {
+		return lab.Options{}, fmt.Errorf("invalid argument: %w", err)
 	}
 	if !r.noPage {
 		o.Page = &lab.PageOptions{Rate: r.rate}

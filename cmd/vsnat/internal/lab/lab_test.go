@@ -549,7 +549,8 @@ func TestUpThatFailsLeavesNothing(t *testing.T) {
 		args       []string
 	}{
 		{"setup", "exit status 9", []string{"--setup", "echo no luck; exit 9"}},
-		{"rate", "rate -1", []string{"--rate", "-1"}},
+		{"rate", "-1 for --rate", []string{"--rate", "-1"}},
+		{"mtu", "MTU is 10 bytes: from 68", []string{"--mtu", "10"}},
 		{"servers", "no room", []string{"--servers", "300"}},
 		{"subnet", "invalid argument", []string{"--subnet", "10.0.0.0"}},
 		{"name", "invalid argument", []string{"../x"}},

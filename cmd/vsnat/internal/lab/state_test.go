@@ -149,3 +149,30 @@ func TestServiceCommands(t *testing.T) {
 		t.Errorf("commands\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
+
+// In a lab ipvsadm is the one that speaks to its director.
+func TestOwnDirInPath(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Dir(exe)
+	for _, c := range []struct{ name, want string }{
+		{"no ipvsadm beside us", "/usr/sbin:/usr/bin:" + dir},
+		{"ipvsadm is us", dir + ":/usr/sbin:/usr/bin"},
+	} {
+		t.Setenv("PATH", "/usr/sbin:/usr/bin")
+		if err := addOwnDir(); err != nil {
+			t.Fatal(err)
+		}
+		if got := os.Getenv("PATH"); got != c.want {
+			t.Errorf("%s: PATH is %s, want %s", c.name, got, c.want)
+		}
+		link := filepath.Join(dir, "ipvsadm")
+		_ = os.Remove(link) // of a run before
+		if err := os.Symlink(exe, link); err != nil {
+			t.Fatal(err)
+		}
+		defer os.Remove(link)
+	}
+}
