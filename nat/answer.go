@@ -9,9 +9,8 @@ const (
 	// answerSlots is how many answers one round may make: two for every frame of
 	// the batch, a reset to each side, and one for every held one.
 	answerSlots = 2*nic.MaxBatch + holdSlots
-	// answerLen is the length of the longest: an ICMP error of 576 bytes (RFC
-	// 1812, section 4.3.2.3).
-	answerLen = nic.VNetHdrLen + wire.EthernetLen + 576
+	// answerLen is the length of the longest: an ICMPv6 error.
+	answerLen = nic.VNetHdrLen + wire.EthernetLen + wire.ICMPv6ErrorMax
 )
 
 // answers are the frames the worker makes itself. Their memory is used again
@@ -31,7 +30,7 @@ func (a *answers) init() {
 
 func (a *answers) reclaim() { a.used = 0 }
 
-// next returns a free frame and the room for its IPv4 packet.
+// next returns a free frame and the room for its IP packet.
 func (a *answers) next() (*nic.Frame, []byte) {
 	f := &a.frames[a.used]
 	a.used++
@@ -55,17 +54,17 @@ func (w *Worker) hostAnswer(j *job) Verdict {
 		return drop(BadChecksum)
 	}
 	if w.pkt.Proto == ProtoUDP {
-		return w.answerError(j, w.pkt.Dst, wire.ICMPv4DstUnreachable, wire.ICMPv4PortUnreachable, 0)
+		return w.answerError(j, w.pkt.Dst, portUnreachable, 0)
 	}
 	tcp := wire.TCP(j.l4)
 	if !tcp.IsValid() {
 		return drop(Truncated)
 	}
-	if tcp.Flags()&wire.RST != 0 || !unicast(w.pkt.Src) {
+	if tcp.Flags()&wire.RST != 0 || !unicast(&w.pkt.Src) {
 		return drop(NoAnswer)
 	}
 	f, room := w.answers.next()
-	n := wire.BuildTCPReset4(room, j.ip)
+	n := wire.BuildTCPReset(room, j.ip)
 	return w.answer(f, n, w.pkt.Src, j.eth, j.i)
 }
 
@@ -75,38 +74,86 @@ func (w *Worker) checksumOK(j *job) bool {
 	if j.partial() || j.f.VNet()[0]&nic.VNetDataValid != 0 {
 		return true
 	}
-	if w.pkt.Proto == ProtoUDP && wire.UDP(j.l4).Checksum() == 0 {
+	if j.proto == ProtoUDP && !w.pkt.V6 && wire.UDP(j.l4).Checksum() == 0 {
 		return true
 	}
-	return wire.Fold(wire.Sum(j.l4, wire.PseudoSum4(j.ip.Src(), j.ip.Dst(), w.pkt.Proto, len(j.l4)))) == 0xffff
+	return wire.Fold(wire.Sum(j.l4, j.ip.PseudoSum(j.proto, len(j.l4)))) == 0xffff
 }
 
-// answerError answers the packet with an ICMP error from the address src.
-func (w *Worker) answerError(j *job, src Addr, typ, code uint8, rest uint32) Verdict {
-	if !unicast(w.pkt.Src) || w.pkt.Proto == wire.ProtoICMP && wire.ICMPv4(j.l4).IsError() {
+// trouble is what an ICMP error of ours says.
+type trouble uint8
+
+const (
+	portUnreachable trouble = iota
+	hostUnreachable
+	netUnreachable
+	hopsExceeded
+	packetTooBig
+)
+
+// troubleWords are the types and codes for it in ICMP and in ICMPv6.
+var troubleWords = [...]struct{ type4, code4, type6, code6 uint8 }{
+	portUnreachable: {wire.ICMPv4DstUnreachable, wire.ICMPv4PortUnreachable, wire.ICMPv6DstUnreachable, wire.ICMPv6PortUnreachable},
+	hostUnreachable: {wire.ICMPv4DstUnreachable, wire.ICMPv4HostUnreachable, wire.ICMPv6DstUnreachable, wire.ICMPv6AddressUnreachable},
+	netUnreachable:  {wire.ICMPv4DstUnreachable, wire.ICMPv4NetUnreachable, wire.ICMPv6DstUnreachable, wire.ICMPv6NoRoute},
+	hopsExceeded:    {wire.ICMPv4TimeExceeded, wire.ICMPv4HopsExceeded, wire.ICMPv6TimeExceeded, wire.ICMPv6HopsExceeded},
+	packetTooBig:    {wire.ICMPv4DstUnreachable, wire.ICMPv4FragNeeded, wire.ICMPv6PacketTooBig, 0},
+}
+
+// leastMTU6 is the smallest MTU that an IPv6 host may be told (RFC 8200, section
+// 5).
+const leastMTU6 = 1280
+
+// answerError answers the packet with an ICMP error from the address src; mtu is
+// that of the next link, if the packet is too big.
+func (w *Worker) answerError(j *job, src Addr, t trouble, mtu int) Verdict {
+	to := w.pkt.Src
+	if !unicast(&to) || j.isICMPError() {
 		return drop(NoAnswer)
 	}
-	needFrag := typ == wire.ICMPv4DstUnreachable && code == wire.ICMPv4FragNeeded
-	if w.e.opt.ICMPRate && !needFrag && !w.limit.allow(w.pkt.Src, w.now) {
+	if t != packetTooBig && !w.mayAnswer(to) {
 		return drop(ICMPLimited)
 	}
+	if w.pkt.V6 && !w.routes.Local(src) {
+		// What comes to the host by its mark has no address of the host.
+		if hop := w.hop(to); hop.Src != (Addr{}) {
+			src = hop.Src
+		}
+	}
 	f, room := w.answers.next()
+	return w.answer(f, w.writeError(room, &src, t, mtu, j.ip), to, j.eth, j.i)
+}
+
+// mayAnswer reports whether the limits let another ICMP error go to a host.
+func (w *Worker) mayAnswer(to Addr) bool {
+	return !w.e.opt.ICMPRate || w.limit.allow(to, w.errorGap(to), w.now)
+}
+
+// writeError writes an ICMP error from src about the packet orig to the start of
+// room, and returns its length in bytes.
+func (w *Worker) writeError(room []byte, src *Addr, t trouble, mtu int, orig wire.IP) int {
+	words := &troubleWords[t]
+	if orig.V6() {
+		if t == packetTooBig {
+			mtu = max(mtu, leastMTU6)
+		}
+		return wire.BuildICMPv6Error(room, *src, words.type6, words.code6, uint32(mtu), wire.IPv6(orig))
+	}
 	w.answers.ipID++
-	n := wire.BuildICMPv4Error(room, [4]byte(src[12:]), w.answers.ipID, typ, code, rest, j.ip)
-	return w.answer(f, n, w.pkt.Src, j.eth, j.i)
+	return wire.BuildICMPv4Error(room, [4]byte(src[12:]), w.answers.ipID, words.type4, words.code4, uint32(mtu), wire.IPv4(orig))
 }
 
 // answerFromHost is answerError from the address that the host itself has
 // towards the packet's sender.
-func (w *Worker) answerFromHost(j *job, typ, code uint8, rest uint32) Verdict {
+func (w *Worker) answerFromHost(j *job, t trouble, mtu int) Verdict {
 	hop := w.hop(w.pkt.Src)
 	if hop.Src == (Addr{}) {
 		return drop(NoRouteOut)
 	}
-	return w.answerError(j, hop.Src, typ, code, rest)
+	return w.answerError(j, hop.Src, t, mtu)
 }
 
-// answer sends the n bytes of IPv4 packet in f to the host that sent the frame
+// answer sends the n bytes of IP packet in f to the host that sent the frame
 // back: by the routes, or where the link-layer address of its next hop is not
 // known, to the station that the frame came from.
 func (w *Worker) answer(f *nic.Frame, n int, to Addr, back wire.Ethernet, from int) Verdict {
@@ -116,9 +163,9 @@ func (w *Worker) answer(f *nic.Frame, n int, to Addr, back wire.Ethernet, from i
 	}
 	f.Buf = f.Buf[:nic.VNetHdrLen+wire.EthernetLen+n]
 	eth := wire.Ethernet(f.Eth())
-	eth.SetType(wire.TypeIPv4)
+	eth.SetType(wire.IP(eth.Payload()).EtherType())
 	port := w.index
-	if hop := w.hop(to); hop.State == nic.HopResolved {
+	if hop := w.hop(to); hop.State == nic.HopResolved && !linkLocal(&to) {
 		eth.SetDst(hop.DstMAC)
 		eth.SetSrc(hop.SrcMAC)
 		port = hop.Index

@@ -2,13 +2,11 @@ package nat
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"syscall"
 
 	"vsnat/conntrack"
 	"vsnat/conntrack/state"
-	"vsnat/nic"
 	"vsnat/sched"
 )
 
@@ -51,6 +49,9 @@ func (tx *Tx) AddService(spec ServiceSpec) error {
 	if err != nil {
 		return err
 	}
+	if err := checkNetmask(op, &spec); err != nil {
+		return err
+	}
 	if tx.rehearsal != nil {
 		tx.rehearsal.editService(&spec)
 		return nil
@@ -65,15 +66,16 @@ func (tx *Tx) AddService(spec ServiceSpec) error {
 }
 
 func supported(op string, k ServiceKey) error {
-	switch {
-	case k.V6:
-		return refuse(op, k, syscall.EAFNOSUPPORT, "only IPv4 services are supported")
-	case k.Mark != 0:
-		return nil
-	case k.Proto != ProtoTCP && k.Proto != ProtoUDP:
+	if k.Mark == 0 && k.Proto != ProtoTCP && k.Proto != ProtoUDP {
 		return refuse(op, k, syscall.EPROTONOSUPPORT, "only TCP and UDP services are supported")
-	case !is4(k.Addr):
-		return refuse(op, k, syscall.EAFNOSUPPORT, "only IPv4 services are supported")
+	}
+	return nil
+}
+
+// checkNetmask refuses what is no prefix length of an IPv6 service.
+func checkNetmask(op string, spec *ServiceSpec) error {
+	if spec.Key.v6() && (spec.Netmask < 1 || spec.Netmask > 128) {
+		return refuse(op, spec.Key, syscall.EINVAL, "the netmask of an IPv6 service is a prefix length from 1 to 128")
 	}
 	return nil
 }
@@ -105,6 +107,9 @@ func (tx *Tx) EditService(spec ServiceSpec) error {
 		if sc, err = tx.newScheduler(op, &spec, is.size()); err != nil {
 			return err
 		}
+	}
+	if err := checkNetmask(op, &spec); err != nil {
+		return err
 	}
 	if tx.rehearsal != nil {
 		tx.rehearsal.editService(&spec)
@@ -175,7 +180,7 @@ func checkServer(op string, k ServiceKey, spec *ServerSpec) error {
 		return refuse(op, subject, syscall.ERANGE, "the lower threshold is above the upper")
 	case spec.Upper > 1<<31-1:
 		return refuse(op, subject, syscall.EINVAL, "a threshold is at most 2147483647")
-	case !is4(spec.Key.Addr):
+	case is4(&spec.Key.Addr) == k.v6():
 		return refuse(op, subject, syscall.EINVAL, "a server that is not tunnelled to is of its service's address family")
 	}
 	return nil
@@ -393,7 +398,7 @@ func (e *Engine) service(k ServiceKey) *service {
 func (e *Engine) publish() {
 	snap := &snapshot{
 		services: make(map[Endpoint]*service, len(e.services)),
-		marked:   make(map[uint32]*service),
+		marked:   make(map[markKey]*service),
 		rules:    slices.Clone(e.rules),
 		owned:    make(map[Endpoint]struct{}, len(e.services)),
 		servers:  make(map[Endpoint]struct{}, len(e.dests)),
@@ -404,7 +409,7 @@ func (e *Engine) publish() {
 	w := newWides(snap.rules)
 	for _, s := range e.services {
 		if s.key.Mark != 0 {
-			snap.marked[s.key.Mark] = s
+			snap.marked[markKey{s.key.Mark, s.key.V6}] = s
 		} else {
 			snap.services[Endpoint{Proto: s.key.Proto, Addr: s.key.Addr, Port: s.key.Port}] = s
 			snap.ftp = snap.ftp || s.key.Port == ftpPort
@@ -433,19 +438,3 @@ func refuse(op string, subject any, errno syscall.Errno, detail string) error {
 func serverName(k ServiceKey, s ServerKey) string {
 	return fmt.Sprintf("%s of %s", AddrPort(s.Addr, s.Port), k)
 }
-
-func is4(a Addr) bool {
-	return [12]byte(a[:12]) == [12]byte{10: 0xff, 11: 0xff}
-}
-
-// forOneHost reports whether the kernel takes an IPv4 address for that of a real
-// server: it is not 0.0.0.0, multicast or broadcast (inet_addr_type in
-// net/ipv4/fib_frontend.c).
-func forOneHost(a nic.Addr) bool {
-	ip := netip.AddrFrom16(a).Unmap()
-	return !ip.IsUnspecified() && !ip.IsMulticast() && ip != netip.AddrFrom4([4]byte{255, 255, 255, 255})
-}
-
-// unicast reports whether an IPv4 address may be one host's: not 0/8,
-// multicast, reserved or broadcast.
-func unicast(a nic.Addr) bool { return a[12] != 0 && a[12] < 224 }

@@ -27,15 +27,18 @@ var (
 
 func newBed(t testing.TB, opt Options) *bed {
 	hop := func(index int, prefix, own string, mac byte) testRoute {
-		return testRoute{netip.MustParsePrefix(prefix), nic.Hop{
-			State: nic.HopResolved, Index: index, MTU: 1500, Src: netip.MustParseAddr(own).As16(),
+		to := netip.MustParsePrefix(prefix)
+		return testRoute{to, nic.Hop{
+			Prefix: uint8(to.Bits()),
+			State:  nic.HopResolved, Index: index, MTU: 1500, Src: netip.MustParseAddr(own).As16(),
 			SrcMAC: [6]byte{2, 5: byte(index)}, DstMAC: [6]byte{2, 5: mac},
 		}}
 	}
 	r := &testRoutes{
-		local: []netip.Addr{vip.Addr(), netip.MustParseAddr("10.0.0.1")},
+		local: []netip.Addr{vip.Addr(), netip.MustParseAddr("10.0.0.1"), vip6.Addr(), netip.MustParseAddr("2001:db8:5::1")},
 		routes: []testRoute{
 			hop(clientNIC, "192.0.2.0/24", "192.0.2.1", 0x10), hop(serverNIC, "10.0.0.0/24", "10.0.0.1", 0x20),
+			hop(clientNIC, "2001:db8:c::/64", "2001:db8:c::1", 0x11), hop(serverNIC, "2001:db8:5::/64", "2001:db8:5::1", 0x21),
 		},
 	}
 	b := &bed{t: t, e: newEngine(t, opt, r), routes: r, now: 1e9}
@@ -90,9 +93,9 @@ func (b *bed) out(w *Worker) (frames []sent) {
 // checksums fails the test unless all checksums of the frame are right.
 func (s *sent) checksums(t testing.TB) {
 	t.Helper()
-	ip := wire.IPv4(s.Eth()[s.pkt.L3:s.pkt.End])
+	ip := wire.IP(s.Eth()[s.pkt.L3:s.pkt.End])
 	l4 := s.Eth()[s.pkt.L4:s.pkt.End]
-	if !ip.ChecksumOK() {
+	if !ip.V6() && !wire.IPv4(ip).ChecksumOK() {
 		t.Error("IP header checksum is wrong")
 	}
 	switch s.pkt.Proto {
@@ -101,7 +104,7 @@ func (s *sent) checksums(t testing.TB) {
 			t.Error("ICMP checksum is wrong")
 		}
 	default:
-		if wire.Fold(wire.Sum(l4, wire.PseudoSum4(ip.Src(), ip.Dst(), s.pkt.Proto, len(l4)))) != 0xffff {
+		if wire.Fold(wire.Sum(l4, ip.PseudoSum(s.pkt.Proto, len(l4)))) != 0xffff {
 			t.Error("transport checksum is wrong")
 		}
 	}

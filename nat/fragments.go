@@ -32,7 +32,7 @@ type fate struct {
 	rest Verdict
 	// If rest is Forward: the addresses after the rewrite, where they go, and whose
 	// bytes they are.
-	src, dst [4]byte
+	src, dst Addr
 	next     Addr
 	server   uint32 // the engine's number; 0 is none
 	toServer bool
@@ -67,7 +67,8 @@ func (f *fragments) init(seed uint64) {
 
 // followed reports whether the fragments of such a datagram are kept track of.
 func (w *Worker) followed(p *wire.Packet) bool {
-	return (p.Proto == ProtoTCP || p.Proto == ProtoUDP) &&
+	// What an IPv6 packet's later fragment names may be an extension header.
+	return (p.Proto == ProtoTCP || p.Proto == ProtoUDP || p.V6 && !p.FirstFrag) &&
 		(w.snap.vips.has(&p.Dst) || w.snap.backends.has(&p.Src) || len(w.snap.rules) > 0)
 }
 
@@ -78,8 +79,8 @@ func (w *Worker) datagram(j *job, k *frag.Key) (*frag.Datagram[fate], frag.Part)
 	if d == nil {
 		d, _ = w.frags.table.Make(k, w.now)
 	}
-	from := j.ip.FragmentOffset()
-	return d, d.Add(from, from+len(j.l4), !j.ip.MoreFragments())
+	from := int(w.pkt.FragOff)
+	return d, d.Add(from, from+len(j.l4), !w.pkt.MoreFrags)
 }
 
 // firstFragment judges a fragment that has the ports, and with it its datagram.
@@ -113,8 +114,12 @@ func (w *Worker) joinFirst(d *frag.Datagram[fate], k *frag.Key) {
 		if e.state != heldWaits || e.key != *k {
 			continue
 		}
-		ip := wire.IPv4(e.frame.Eth()[wire.EthernetLen:])
-		j := job{f: &e.frame, i: -1, eth: e.frame.Eth(), ip: ip[:ip.TotalLen()]}
+		eth := e.frame.Eth()
+		var p wire.Packet
+		if p.Parse(eth) != wire.LaterFragment {
+			continue // it was one
+		}
+		j := job{f: &e.frame, i: -1, eth: eth, ip: eth[p.L3:p.End], l4: eth[p.L4:p.End]}
 		w.letGo(e, w.follow(&j, &d.Fate))
 	}
 	if d.Complete() {
@@ -124,7 +129,7 @@ func (w *Worker) joinFirst(d *frag.Datagram[fate], k *frag.Key) {
 
 // laterFragment judges a fragment without ports.
 func (w *Worker) laterFragment(j *job) Verdict {
-	if j.ip.Protocol() == ProtoTCP && j.ip.FragmentOffset() < wire.TCPMinLen {
+	if w.pkt.Proto == ProtoTCP && w.pkt.FragOff < wire.TCPMinLen {
 		return drop(Fragment) // would overwrite the flags (RFC 3128)
 	}
 	k := frag.KeyOf(w.pkt)
@@ -166,7 +171,7 @@ func (w *Worker) follow(j *job, to *fate) Verdict {
 	if to.server != 0 {
 		// They are one packet: it was counted with the first fragment.
 		n := w.counts.of(to.server)
-		if payload := uint64(len(j.ip) - j.ip.HeaderLen()); to.toServer {
+		if payload := uint64(len(j.l4)); to.toServer {
 			n.InBytes += payload
 		} else {
 			n.OutBytes += payload

@@ -91,10 +91,13 @@ func command(e *Engine, line string) error {
 			}
 			ap := netip.MustParseAddrPort(next())
 			svc.Key.Addr, svc.Key.Port = ap.Addr().As16(), ap.Port()
+			if ap.Addr().Is6() {
+				svc.Netmask = 128
+			}
 		case "-f":
 			svc.Key.Mark = number(next())
 		case "-6":
-			svc.Key.V6 = true
+			svc.Key.V6, svc.Netmask = true, 128
 		case "-s":
 			svc.Scheduler = next()
 		case "-b":
@@ -124,8 +127,13 @@ func command(e *Engine, line string) error {
 		case "-o":
 			svc.OnePacket = true
 		case "-M":
-			mask := netip.MustParseAddr(next()).As4()
-			svc.Netmask = binary.BigEndian.Uint32(mask[:])
+			mask, err := netip.ParseAddr(next())
+			if err != nil {
+				svc.Netmask = number(f[i])
+				break
+			}
+			v4 := mask.As4()
+			svc.Netmask = binary.BigEndian.Uint32(v4[:])
 		case "-y":
 			srv.Lower = number(next())
 		default:

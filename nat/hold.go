@@ -126,7 +126,7 @@ func (w *Worker) retryHeld() {
 
 // leave sends a held frame, in pieces if it is too long for its link.
 func (w *Worker) leave(h *held, hop *nic.Hop) {
-	j := job{f: &h.frame, ip: wire.IPv4(h.frame.Eth()[wire.EthernetLen:])}
+	j := job{f: &h.frame, ip: wire.IP(h.frame.Eth()[wire.EthernetLen:])}
 	switch {
 	case j.ip.TotalLen() <= hop.MTU || !j.divisible():
 		w.out = append(w.out, Out{Frame: &h.frame, Port: hop.Index, From: -1, Kind: Forward})
@@ -172,21 +172,17 @@ func (w *Worker) unreachable(h *held) Verdict {
 	if !h.undo.answer {
 		return drop(NeighbourFailed)
 	}
-	ip := wire.IPv4(h.frame.Eth()[wire.EthernetLen:])
-	client := mapped(ip.Src())
-	if w.e.opt.ICMPRate && !w.limit.allow(client, w.now) {
+	ip := wire.IP(h.frame.Eth()[wire.EthernetLen:])
+	client := ip.Src()
+	if !w.mayAnswer(client) {
 		return drop(ICMPLimited)
 	}
 	f, room := w.answers.next()
-	w.answers.ipID++
-	vip := [4]byte(h.undo.addr[12:])
-	n := wire.BuildICMPv4Error(room, vip, w.answers.ipID, wire.ICMPv4DstUnreachable, wire.ICMPv4HostUnreachable, 0, ip[:ip.TotalLen()])
+	vip := h.undo.addr
+	n := w.writeError(room, &vip, hostUnreachable, 0, ip[:ip.TotalLen()])
 	if n > 0 {
-		wire.RewriteQuotedDst4(wire.ICMPv4(wire.IPv4(room[:n]).Payload()), vip, h.undo.port)
+		answer := wire.IP(room[:n])
+		wire.RewriteErrorOut(answer, answer[answer.HeaderLen():], &vip, h.undo.port)
 	}
 	return w.answer(f, n, client, nil, -1)
-}
-
-func mapped(a [4]byte) Addr {
-	return Addr{10: 0xff, 11: 0xff, 12: a[0], 13: a[1], 14: a[2], 15: a[3]}
 }

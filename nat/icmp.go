@@ -10,12 +10,8 @@ import (
 // that went from the VIP to a client concerns the real server that sent it
 // (ip_vs_in_icmp). All else, echo above all, is the host's.
 func (w *Worker) icmpInbound(j *job) Verdict {
-	icmp := wire.ICMPv4(j.l4)
-	if !icmp.IsRelated() || w.pkt.Frag {
-		return passed
-	}
 	var q wire.Packet
-	if r := q.ParseQuoted(icmp.Payload(), 0, false); r != wire.Parsed || q.Frag && !q.FirstFrag {
+	if !j.isRelated() || !w.quoted(j, &q) {
 		return passed
 	}
 	key := conntrack.Key{
@@ -31,7 +27,7 @@ func (w *Worker) icmpInbound(j *job) Verdict {
 		return passed
 	}
 	masq := c.Method() == conntrack.Masq
-	if masq && !j.partial() && !icmp.ChecksumOK() {
+	if masq && !j.icmpChecksumOK() {
 		return drop(BadICMPChecksum)
 	}
 	n := w.counts.of(c.Server)
@@ -52,11 +48,10 @@ func (w *Worker) icmpInbound(j *job) Verdict {
 		j.ip.DecTTL()
 		return w.send(j, hop, nil)
 	}
-	if !wire.RewriteQuotedSrc4(icmp, [4]byte(c.Dest[12:]), c.DestPort) {
+	if !wire.RewriteErrorIn(j.ip, j.l4, &c.Dest, c.DestPort) {
 		return drop(Truncated)
 	}
 	j.ip.DecTTL()
-	j.ip.SetDst([4]byte(c.Dest[12:]))
 	j.f.VNet().Clear() // the checksum is complete now
 	return w.send(j, hop, nil)
 }
@@ -65,15 +60,11 @@ func (w *Worker) icmpInbound(j *job) Verdict {
 // a packet from a client to a real server reaches the client as if the VIP had
 // sent it (ip_vs_out_icmp).
 func (w *Worker) icmpOutbound(j *job) Verdict {
-	icmp := wire.ICMPv4(j.l4)
 	// The guard keeps all errors about our packets from the host, those too that
-	// IPVS leaves to it: parameter problems.
-	related := icmp.IsRelated()
-	if !related && icmp.Type() != wire.ICMPv4ParamProblem || w.pkt.Frag {
-		return passed
-	}
+	// IPVS leaves to it: IPv4's parameter problems.
+	related := j.isRelated()
 	var q wire.Packet
-	if r := q.ParseQuoted(icmp.Payload(), 0, false); r != wire.Parsed || q.Frag && !q.FirstFrag {
+	if !related && !j.isParamProblem() || !w.quoted(j, &q) {
 		return passed
 	}
 	server := Endpoint{Proto: q.Proto, Addr: q.Dst, Port: q.DstPort}
@@ -98,7 +89,7 @@ func (w *Worker) icmpOutbound(j *job) Verdict {
 		n.OutBytes += uint64(len(j.ip))
 		return w.stray(j, server)
 	}
-	if !j.partial() && !icmp.ChecksumOK() {
+	if !j.icmpChecksumOK() {
 		return drop(BadICMPChecksum)
 	}
 	hop := w.hop(c.Client)
@@ -108,12 +99,55 @@ func (w *Worker) icmpOutbound(j *job) Verdict {
 	n := w.counts.of(c.Server)
 	n.OutPkts++
 	n.OutBytes += uint64(len(j.ip))
-	if !wire.RewriteQuotedDst4(icmp, [4]byte(c.Virtual[12:]), c.VirtualPort) {
+	if !wire.RewriteErrorOut(j.ip, j.l4, &c.Virtual, c.VirtualPort) {
 		return drop(Truncated)
 	}
 	j.next = c.Client
 	j.ip.DecTTL()
-	j.ip.SetSrc([4]byte(c.Virtual[12:]))
 	j.f.VNet().Clear()
 	return w.send(j, hop, nil)
+}
+
+// quoted reads the packet that the frame's ICMP error quotes, down to its ports.
+// It reports false when there are none.
+func (w *Worker) quoted(j *job, q *wire.Packet) bool {
+	return !w.pkt.Frag && q.ParseQuoted(j.l4, wire.ICMPLen, w.pkt.V6) == wire.Parsed && (!q.Frag || q.FirstFrag)
+}
+
+// isRelated reports whether IPVS takes the ICMP message for one about a
+// connection.
+func (j *job) isRelated() bool {
+	if j.ip.V6() {
+		return wire.ICMPv6(j.l4).IsError()
+	}
+	return wire.ICMPv4(j.l4).IsRelated()
+}
+
+// isParamProblem reports whether the ICMP message is an IPv4 parameter problem.
+func (j *job) isParamProblem() bool {
+	return !j.ip.V6() && wire.ICMPv4(j.l4).Type() == wire.ICMPv4ParamProblem
+}
+
+// isICMPError reports whether the packet is an ICMP error, which no error may
+// answer.
+func (j *job) isICMPError() bool {
+	switch j.proto {
+	case wire.ProtoICMPv6:
+		return wire.ICMPv6(j.l4).IsError()
+	case wire.ProtoICMP:
+		return wire.ICMPv4(j.l4).IsError()
+	}
+	return false
+}
+
+// icmpChecksumOK verifies the checksum of an ICMP message that is to be
+// translated, unless it is still to be completed.
+func (j *job) icmpChecksumOK() bool {
+	switch {
+	case j.partial():
+		return true
+	case j.ip.V6():
+		return wire.ICMPv6(j.l4).ChecksumOK(j.ip.Src(), j.ip.Dst())
+	}
+	return wire.ICMPv4(j.l4).ChecksumOK()
 }

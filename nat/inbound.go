@@ -101,7 +101,7 @@ func (w *Worker) schedule(j *job, s *conntrack.Shard, hash uint64, key *conntrac
 	if p.Proto == ProtoTCP && (p.TCPFlags&wire.RST != 0 || p.TCPFlags&wire.SYN == 0 && !w.snap.settings.SloppyTCP) {
 		return nil, w.hostAnswer(j)
 	}
-	if !unicast(p.Src) || p.Src[12] == 127 || w.routes.Local(p.Src) {
+	if !foreign(&p.Src) || w.routes.Local(p.Src) {
 		return nil, drop(Martian)
 	}
 	if w.sacrificed() {
@@ -174,7 +174,7 @@ func (w *Worker) noServer(j *job, spec *ServiceSpec) Verdict {
 	if spec.Key.Port == ftpPort && w.pkt.DstPort != ftpPort {
 		return w.hostAnswer(j)
 	}
-	return w.answerError(j, w.pkt.Dst, wire.ICMPv4DstUnreachable, wire.ICMPv4PortUnreachable, 0)
+	return w.answerError(j, w.pkt.Dst, portUnreachable, 0)
 }
 
 // step follows the connection's state machine over the packet, keeps the
@@ -229,24 +229,24 @@ func (w *Worker) toServer(j *job, c *conntrack.Conn) Verdict {
 	hop := w.hop(c.Dest)
 	switch hop.State {
 	case nic.HopNoRoute:
-		return w.answerError(j, w.pkt.Dst, wire.ICMPv4DstUnreachable, wire.ICMPv4HostUnreachable, 0)
+		return w.answerError(j, w.pkt.Dst, hostUnreachable, 0)
 	case nic.HopLocal:
 		return drop(ServerIsLocal)
 	}
 	if j.ip.TTL() <= 1 {
-		return w.answerError(j, w.pkt.Dst, wire.ICMPv4TimeExceeded, wire.ICMPv4HopsExceeded, 0)
+		return w.answerError(j, w.pkt.Dst, hopsExceeded, 0)
 	}
 	j.ip.DecTTL()
 	if j.length() > hop.MTU {
 		switch {
 		case j.ip.DontFragment():
-			return w.answerError(j, w.pkt.Dst, wire.ICMPv4DstUnreachable, wire.ICMPv4FragNeeded, uint32(hop.MTU))
+			return w.answerError(j, w.pkt.Dst, packetTooBig, hop.MTU)
 		case !j.divisible():
 			return drop(TooBig)
 		}
 		j.long = true
 	}
-	if c.Method() == conntrack.Masq && !forward.MasqIn(j.ip, j.l4, j.partial(), c) {
+	if c.Method() == conntrack.Masq && !forward.MasqIn(j.ip, j.l4, c.Proto, j.partial(), c) {
 		return drop(Truncated)
 	}
 	j.next = c.Dest

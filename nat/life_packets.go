@@ -65,10 +65,10 @@ func (w *Worker) refuseNew(j *job, d *dest, a Action) (v Verdict, told bool) {
 		return drop(BadChecksum), false
 	case a == ResetClient && w.pkt.Proto == ProtoTCP:
 		f, room := w.answers.next()
-		v = w.answer(f, wire.BuildTCPReset4(room, j.ip), w.pkt.Src, j.eth, j.i)
+		v = w.answer(f, wire.BuildTCPReset(room, j.ip), w.pkt.Src, j.eth, j.i)
 	default:
 		a = Unreachable
-		v = w.answerError(j, w.pkt.Dst, wire.ICMPv4DstUnreachable, wire.ICMPv4PortUnreachable, 0)
+		v = w.answerError(j, w.pkt.Dst, portUnreachable, 0)
 	}
 	if told = v == replied; told {
 		d.tell(a)
@@ -145,7 +145,7 @@ func (w *Worker) reset(j *job, c *conntrack.Conn, a Action, fromClient bool) Ver
 	v := drop(NoAnswer)
 	if back {
 		f, room := w.answers.next()
-		v = w.answer(f, wire.BuildTCPReset4(room, j.ip), w.pkt.Src, j.eth, j.i)
+		v = w.answer(f, wire.BuildTCPReset(room, j.ip), w.pkt.Src, j.eth, j.i)
 	}
 	if !on {
 		return v
@@ -158,7 +158,7 @@ func (w *Worker) reset(j *job, c *conntrack.Conn, a Action, fromClient bool) Ver
 		to, toPort = c.Virtual, c.VirtualPort
 	}
 	f, room := w.answers.next()
-	n := wire.BuildTCPReset4Onward(room, j.ip, [4]byte(from[12:]), fromPort, [4]byte(to[12:]), toPort)
+	n := wire.BuildTCPResetOnward(room, j.ip, &from, fromPort, &to, toPort)
 	o := w.answer(f, n, next, nil, j.i)
 	if v != replied {
 		return o

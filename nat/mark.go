@@ -80,6 +80,16 @@ func (s *Selector) allPorts() bool { return s.FirstPort == 0 && s.LastPort == 0 
 
 func (s *Selector) takes(proto uint8) bool { return s.Proto == 0 || s.Proto == proto }
 
+// of reports whether the selector may take packets of the address family.
+func (s *Selector) of(v6 bool) bool {
+	for _, p := range []netip.Prefix{s.Src, s.Dst} {
+		if p.IsValid() && p.Addr().Is6() != v6 {
+			return false
+		}
+	}
+	return true
+}
+
 // overlaps reports whether the selectors may have a destination in common.
 func (s *Selector) overlaps(o *Selector) bool {
 	return (s.Proto == 0 || o.takes(s.Proto)) &&

@@ -356,8 +356,11 @@ func TestMarkServiceCommands(t *testing.T) {
 		if e, ok := tx.AddService(ServiceSpec{Key: key, Scheduler: "rr"}).(*Error); !ok || e.Errno != syscall.EEXIST {
 			t.Errorf("added twice: %v", e)
 		}
-		if e, ok := tx.AddService(ServiceSpec{Key: ServiceKey{Mark: 7, V6: true}, Scheduler: "rr"}).(*Error); !ok || e.Errno != syscall.EAFNOSUPPORT {
-			t.Errorf("IPv6: %v", e)
+		if e, ok := tx.AddService(ServiceSpec{Key: ServiceKey{Mark: 7, V6: true}, Scheduler: "rr"}).(*Error); !ok || e.Errno != syscall.EINVAL {
+			t.Errorf("IPv6 without a netmask: %v", e)
+		}
+		if err := tx.AddService(ServiceSpec{Key: ServiceKey{Mark: 7, V6: true}, Scheduler: "rr", Netmask: 128}); err != nil {
+			t.Errorf("IPv6: %v", err)
 		}
 	})
 	for k, want := range map[ServiceKey]string{

@@ -4,7 +4,6 @@ import (
 	"vsnat/conntrack"
 	"vsnat/conntrack/state"
 	"vsnat/nat/forward"
-	"vsnat/nat/wire"
 	"vsnat/nic"
 )
 
@@ -42,7 +41,7 @@ func (w *Worker) outbound(j *job) Verdict {
 		w.fromServer(j, s, c, d, renews)
 		j.next = c.Client
 		j.ip.DecTTL()
-		if forward.MasqOut(j.ip, j.l4, j.partial(), c) {
+		if forward.MasqOut(j.ip, j.l4, c.Proto, j.partial(), c) {
 			v = w.send(j, hop, nil)
 		} else {
 			v = drop(Truncated)
@@ -73,17 +72,17 @@ func (w *Worker) fromServer(j *job, s *conntrack.Shard, c *conntrack.Conn, d *de
 func (w *Worker) routable(j *job, hop *nic.Hop) (Verdict, bool) {
 	switch hop.State {
 	case nic.HopNoRoute:
-		return w.answerFromHost(j, wire.ICMPv4DstUnreachable, wire.ICMPv4NetUnreachable, 0), false
+		return w.answerFromHost(j, netUnreachable, 0), false
 	case nic.HopLocal:
 		return drop(RedirectedHome), false
 	}
 	if j.ip.TTL() <= 1 {
-		return w.answerFromHost(j, wire.ICMPv4TimeExceeded, wire.ICMPv4HopsExceeded, 0), false
+		return w.answerFromHost(j, hopsExceeded, 0), false
 	}
 	if j.length() > hop.MTU {
 		switch {
 		case j.ip.DontFragment():
-			return w.answerFromHost(j, wire.ICMPv4DstUnreachable, wire.ICMPv4FragNeeded, uint32(hop.MTU)), false
+			return w.answerFromHost(j, packetTooBig, hop.MTU), false
 		case !j.divisible():
 			return drop(TooBig), false
 		}
@@ -99,7 +98,7 @@ func (w *Worker) stray(j *job, from Endpoint) Verdict {
 	if !has(w.snap.servers, from) || !w.e.opt.Guarded || w.routes.Local(w.pkt.Dst) {
 		return passed
 	}
-	if !w.routes.Forwarding(w.index, false) {
+	if !w.routes.Forwarding(w.index, w.pkt.V6) {
 		return drop(NoConnection)
 	}
 	hop := w.hop(w.pkt.Dst)

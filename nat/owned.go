@@ -72,7 +72,7 @@ func destinations(rules []MarkRule, spec *ServiceSpec) (list []Endpoint) {
 		return list
 	}
 	for i := range rules {
-		if rules[i].Mark == k.Mark && listed(rules, i) {
+		if rules[i].Mark == k.Mark && rules[i].of(k.V6) && listed(rules, i) {
 			eps, _ := rules[i].list()
 			list = append(list, eps...)
 		}
@@ -94,16 +94,18 @@ func listed(rules []MarkRule, i int) bool {
 // wides gathers what services own that cannot be listed.
 type wides struct {
 	rules []MarkRule
-	marks map[uint32]struct{} // of services
-	data  []Wide              // FTP's data ports
+	marks map[markKey]struct{} // of services
+	data  []Wide               // FTP's data ports
 }
 
-func newWides(rules []MarkRule) *wides { return &wides{rules: rules, marks: make(map[uint32]struct{})} }
+func newWides(rules []MarkRule) *wides {
+	return &wides{rules: rules, marks: make(map[markKey]struct{})}
+}
 
 // add adds what the service owns.
 func (w *wides) add(spec *ServiceSpec) {
 	if spec.Key.Mark != 0 {
-		w.marks[spec.Key.Mark] = struct{}{}
+		w.marks[markKey{spec.Key.Mark, spec.Key.V6}] = struct{}{}
 	} else if spec.takesFTPData() {
 		vip := AddrPort(spec.Key.Addr, 0).Addr()
 		data := Wide{Selector: Selector{
@@ -121,14 +123,44 @@ func (w *wides) list() []Wide {
 	all := slices.Clone(w.data)
 	end := len(all) // after the last that is not the host's
 	for i := range w.rules {
-		if _, ours := w.marks[w.rules[i].Mark]; !ours {
-			all = append(all, Wide{w.rules[i].Selector, true})
-		} else if !listed(w.rules, i) {
-			all = append(all, Wide{w.rules[i].Selector, false})
-			end = len(all)
+		for _, p := range w.parts(&w.rules[i]) {
+			if !p.Host && listed(w.rules, i) {
+				continue
+			}
+			if all = append(all, p); !p.Host {
+				end = len(all)
+			}
 		}
 	}
 	return slices.Clip(all[:end])
+}
+
+// parts returns what a rule takes: in two parts if one address family is a
+// service's and the other the host's.
+func (w *wides) parts(r *MarkRule) (parts []Wide) {
+	for _, v6 := range []bool{false, true} {
+		if r.of(v6) {
+			_, ours := w.marks[markKey{r.Mark, v6}]
+			p := Wide{r.Selector, !ours}
+			p.narrow(v6)
+			parts = append(parts, p)
+		}
+	}
+	if len(parts) == 2 && parts[0].Host == parts[1].Host {
+		return []Wide{{r.Selector, parts[0].Host}}
+	}
+	return parts
+}
+
+// narrow leaves out of a selector of both address families all but one.
+func (s *Selector) narrow(v6 bool) {
+	switch {
+	case s.Src.IsValid(), s.Dst.IsValid():
+	case v6:
+		s.Dst = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	default:
+		s.Dst = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
 }
 
 // owns reports whether the guard keeps the packet, which the NIC received, from
@@ -161,7 +193,7 @@ func sources(rules []MarkRule, spec *ServiceSpec, server ServerKey) []Endpoint {
 		}
 		var list []Endpoint
 		for _, ep.Proto = range []uint8{ProtoTCP, ProtoUDP} {
-			if slices.ContainsFunc(rules, func(r MarkRule) bool { return r.Mark == k.Mark && r.takes(ep.Proto) }) {
+			if slices.ContainsFunc(rules, func(r MarkRule) bool { return r.Mark == k.Mark && r.of(k.V6) && r.takes(ep.Proto) }) {
 				list = append(list, ep)
 			}
 		}
@@ -183,7 +215,7 @@ func (s *ServiceSpec) takesFTPData() bool {
 // list returns the endpoints that the selector stands for, unless it looks at
 // more than the destination or they are too many.
 func (s *Selector) list() (eps []Endpoint, ok bool) {
-	if s.NIC != 0 || s.Src.IsValid() || !s.Dst.IsValid() || !s.Dst.Addr().Is4() {
+	if s.NIC != 0 || s.Src.IsValid() || !s.Dst.IsValid() {
 		return nil, false
 	}
 	first, ports := int(s.FirstPort), int(s.LastPort)-int(s.FirstPort)+1
@@ -194,7 +226,7 @@ func (s *Selector) list() (eps []Endpoint, ok bool) {
 	if s.Proto == 0 {
 		protos = []uint8{ProtoTCP, ProtoUDP}
 	}
-	free := 32 - s.Dst.Bits()
+	free := s.Dst.Addr().BitLen() - s.Dst.Bits()
 	if free >= bits.Len(maxListed) || ports*len(protos)<<free > maxListed {
 		return nil, false
 	}

@@ -118,11 +118,10 @@ func (w *Worker) attracts(d *dest) bool {
 
 // templateKey is what the template of the packet's client is found by. A
 // template that stands for several ports, those of FTP among them, has port 0;
-// that of a mark has the mark as its address.
+// that of a mark has the mark as its address, in IPv6 as the first 32 bits of it.
 func templateKey(p *wire.Packet, spec *ServiceSpec) conntrack.Key {
 	key := conntrack.Key{Client: p.Src, Virtual: p.Dst, Proto: p.Proto}
-	client := key.Client[12:]
-	binary.BigEndian.PutUint32(client, binary.BigEndian.Uint32(client)&spec.Netmask)
+	maskClient(&key.Client, spec.Netmask)
 	switch {
 	case p.DstPort == spec.Key.Port:
 		if p.DstPort != ftpPort {
@@ -130,8 +129,26 @@ func templateKey(p *wire.Packet, spec *ServiceSpec) conntrack.Key {
 		}
 	case spec.Key.Mark != 0:
 		key.Proto = 0
-		key.Virtual = Addr{10: 0xff, 11: 0xff}
-		binary.BigEndian.PutUint32(key.Virtual[12:], spec.Key.Mark)
+		key.Virtual = Addr{}
+		mark := key.Virtual[:4]
+		if !p.V6 {
+			key.Virtual[10], key.Virtual[11] = 0xff, 0xff
+			mark = key.Virtual[12:]
+		}
+		binary.BigEndian.PutUint32(mark, spec.Key.Mark)
 	}
 	return key
+}
+
+// maskClient clears what [ServiceSpec.Netmask] does not tell apart.
+func maskClient(a *Addr, mask uint32) {
+	if is4(a) {
+		v4 := a[12:]
+		binary.BigEndian.PutUint32(v4, binary.BigEndian.Uint32(v4)&mask)
+		return
+	}
+	// A shift by 64 gives 0.
+	hi, lo := a[:8], a[8:]
+	binary.BigEndian.PutUint64(hi, binary.BigEndian.Uint64(hi)&^(^uint64(0)>>min(mask, 64)))
+	binary.BigEndian.PutUint64(lo, binary.BigEndian.Uint64(lo)&^(^uint64(0)>>(max(mask, 64)-64)))
 }

@@ -41,8 +41,8 @@ func (p *pieces) next(n int) *nic.Frame {
 	return f
 }
 
-// divisible reports whether the packet may be fragmented, and can be here: the
-// segments of a super-frame are made elsewhere.
+// divisible reports whether the packet may be fragmented, as none of IPv6 may, and
+// can be here: the segments of a super-frame are made elsewhere.
 func (j *job) divisible() bool {
 	return !j.ip.DontFragment() && j.f.VNet().GSOType() == nic.VNetGSONone
 }

@@ -5,7 +5,7 @@ import "vsnat/nat/wire"
 // snapshot is what workers look things up in: immutable, replaced whole.
 type snapshot struct {
 	services map[Endpoint]*service
-	marked   map[uint32]*service // by firewall mark
+	marked   map[markKey]*service
 	rules    []MarkRule
 	ftp      bool // a service has port 21
 	anyPort  bool // a service has port 0
@@ -24,6 +24,12 @@ type snapshot struct {
 	defences       defences
 }
 
+// markKey is a firewall mark of one family's packets.
+type markKey struct {
+	mark uint32
+	v6   bool
+}
+
 const (
 	ftpPort     = 21
 	ftpDataPort = 20
@@ -38,7 +44,7 @@ const (
 // ports, else the one of all ports.
 func (s *snapshot) service(mark uint32, p *wire.Packet) *service {
 	if mark != 0 {
-		if svc := s.marked[mark]; svc != nil {
+		if svc := s.marked[markKey{mark, p.V6}]; svc != nil {
 			return svc
 		}
 	}

@@ -51,6 +51,14 @@ func (k ServiceKey) identity() ServiceKey {
 	return k
 }
 
+// v6 reports whether the service is one of IPv6.
+func (k *ServiceKey) v6() bool {
+	if k.Mark != 0 {
+		return k.V6
+	}
+	return !is4(&k.Addr)
+}
+
 // Endpoint is an address and port (host order) of one protocol.
 type Endpoint struct {
 	Proto uint8
@@ -89,8 +97,8 @@ type ServiceSpec struct {
 	// Timeout is how many seconds a template outlives the last new connection.
 	Timeout uint32
 	// Netmask tells the networks of clients that share a template: an IPv4
-	// mask such as 0xffffff00; 0 is one template for all clients. Only
-	// persistent services look at it.
+	// mask such as 0xffffff00, 0 being one template for all clients, or the
+	// length of an IPv6 prefix, from 1 to 128. Only persistent services look at it.
 	Netmask uint32
 	// Tuning is for schedulers that can be tuned.
 	Tuning Tuning

@@ -204,10 +204,11 @@ type job struct {
 	f   *nic.Frame
 	i   int // its index in the batch
 	eth wire.Ethernet
-	ip  wire.IPv4 // from the IP header to the end of the IP packet
-	l4  []byte    // transport header and payload
+	ip  wire.IP // from the IP header to the end of the IP packet
+	l4  []byte  // transport header and payload
 
-	in    bool   // to a VIP
+	in    bool // to a VIP
+	proto uint8
 	flow  bool   // of a protocol that services have, and with ports
 	later bool   // a fragment without ports
 	hash  uint64 // if flow, of its client: the source if in, else the destination
@@ -233,7 +234,7 @@ func (w *Worker) read(j *job, f *nic.Frame, i int) Verdict {
 	if !eth.IsValid() {
 		return drop(Truncated)
 	}
-	if eth.Type() != wire.TypeIPv4 {
+	if t := eth.Type(); t != wire.TypeIPv4 && t != wire.TypeIPv6 {
 		return passed
 	}
 	p := &w.pkts[i]
@@ -256,14 +257,15 @@ func (w *Worker) read(j *job, f *nic.Frame, i int) Verdict {
 	}
 	// Field by field: a literal is made elsewhere and copied.
 	j.f, j.i = f, i
-	j.eth, j.ip, j.l4 = eth, wire.IPv4(eth[p.L3:p.End]), eth[p.L4:p.End]
+	j.eth, j.ip, j.l4 = eth, wire.IP(eth[p.L3:p.End]), eth[p.L4:p.End]
+	j.proto = p.Proto
 	j.flow, j.long, j.server, j.toServer, j.mark, j.classified = false, false, 0, false, 0, false
-	if !j.ip.ChecksumOK() {
+	if !p.V6 && !wire.IPv4(j.ip).ChecksumOK() {
 		return drop(BadIPChecksum)
 	}
 	j.in = w.snap.vips.has(&p.Dst)
 	switch {
-	case p.Proto == wire.ProtoICMP, j.later:
+	case j.later, p.Proto == wire.ProtoICMP, p.Proto == wire.ProtoICMPv6:
 		return undecided
 	case p.Proto != ProtoTCP && p.Proto != ProtoUDP:
 		return passed
@@ -317,11 +319,11 @@ func (j *job) partial() bool { return j.f.VNet().Partial() }
 // a super-frame, that of one of its segments.
 func (j *job) length() int {
 	h := j.f.VNet()
-	if h.GSOType() == nic.VNetGSONone {
+	if h.GSOType() == nic.VNetGSONone || !j.flow {
 		return len(j.ip)
 	}
-	head := j.ip.HeaderLen()
-	if j.ip.Protocol() == ProtoTCP {
+	head := len(j.ip) - len(j.l4)
+	if j.proto == ProtoTCP {
 		head += wire.TCP(j.l4).HeaderLen()
 	} else {
 		head += wire.UDPLen

@@ -27,6 +27,7 @@ type Hop struct {
 	Src     Addr // the address the host would use as source; all zero if it has none
 	SrcMAC  [6]byte
 	DstMAC  [6]byte
+	Prefix  uint8 // bits of the route's destination, of the address's family; 0 without route
 }
 
 // Link is one interface of the namespace.

@@ -160,14 +160,9 @@ func BuildTCPReset4Onward(dst []byte, orig IPv4, src [4]byte, srcPort uint16, to
 	if len(dst) < IPv4MinLen+TCPMinLen || orig.Protocol() != ProtoTCP || orig.Fragment() || !unicast4(orig) {
 		return 0
 	}
-	o := TCP(orig.Payload())
-	if !o.IsValid() || o.Flags()&RST != 0 {
+	t, ok := resetOnward(orig.Payload(), srcPort, toPort)
+	if !ok {
 		return 0
-	}
-	t := TCPFields{SrcPort: srcPort, DstPort: toPort, Seq: o.Seq(), Flags: RST}
-	if o.Flags()&ACK != 0 {
-		t.Ack = o.Ack()
-		t.Flags |= ACK
 	}
 	return putTCPReset4(dst, orig.TOS(), src, to, &t)
 }
@@ -176,29 +171,56 @@ func BuildTCPReset4Onward(dst []byte, orig IPv4, src [4]byte, srcPort uint16, to
 // net/ipv6/tcp_ipv6.c). Its flow label is 0, where the kernel by default takes
 // one at random.
 func BuildTCPReset6(dst []byte, orig IPv6) int {
-	const n = IPv6Len + TCPMinLen
-	u, r := orig.Upper()
-	if len(dst) < n || r != Parsed || u.Proto != ProtoTCP || u.MoreFragments || u.FragmentOffset != 0 ||
-		!unicast6(orig, false) {
+	o, ok := wholeSegment6(orig)
+	if len(dst) < IPv6Len+TCPMinLen || !ok {
 		return 0
 	}
-	t, ok := reset(TCP(orig[u.Offset:orig.TotalLen()]))
+	t, ok := reset(o)
 	if !ok {
 		return 0
 	}
+	return putTCPReset6(dst, orig.TrafficClass(), orig.Dst(), orig.Src(), &t)
+}
+
+// putTCPReset6 is putTCPReset4 for IPv6.
+func putTCPReset6(dst []byte, class uint8, src, to [16]byte, t *TCPFields) int {
+	const n = IPv6Len + TCPMinLen
 	f := IPv6Fields{
-		TrafficClass: orig.TrafficClass() &^ tosECN,
+		TrafficClass: class &^ tosECN,
 		PayloadLen:   TCPMinLen,
 		NextHeader:   ProtoTCP,
 		HopLimit:     answerTTL,
-		Src:          orig.Dst(),
-		Dst:          orig.Src(),
+		Src:          src,
+		Dst:          to,
 	}
 	IPv6(dst).Encode(&f)
 	s := TCP(dst[IPv6Len:n])
-	s.Encode(&t)
+	s.Encode(t)
 	s.SetChecksum(^Fold(Sum(s, PseudoSum6(f.Src, f.Dst, ProtoTCP, TCPMinLen))))
 	return n
+}
+
+// BuildTCPReset6Onward is [BuildTCPReset4Onward] for IPv6.
+func BuildTCPReset6Onward(dst []byte, orig IPv6, src [16]byte, srcPort uint16, to [16]byte, toPort uint16) int {
+	o, ok := wholeSegment6(orig)
+	if len(dst) < IPv6Len+TCPMinLen || !ok {
+		return 0
+	}
+	t, ok := resetOnward(o, srcPort, toPort)
+	if !ok {
+		return 0
+	}
+	return putTCPReset6(dst, orig.TrafficClass(), src, to, &t)
+}
+
+// wholeSegment6 returns the TCP segment of a packet that is no fragment and goes
+// from one host to one host.
+func wholeSegment6(orig IPv6) (TCP, bool) {
+	u, r := orig.Upper()
+	if r != Parsed || u.Proto != ProtoTCP || u.MoreFragments || u.FragmentOffset != 0 || !unicast6(orig, false) {
+		return nil, false
+	}
+	return TCP(orig[u.Offset:orig.TotalLen()]), true
 }
 
 // reset returns the header of the reset that answers segment t; ok is false if
@@ -219,6 +241,20 @@ func reset(t TCP) (f TCPFields, ok bool) {
 	}
 	if t.Flags()&FIN != 0 {
 		f.Ack++
+	}
+	return f, true
+}
+
+// resetOnward returns the header of the reset that takes the place of segment t;
+// ok is false if there is none.
+func resetOnward(t TCP, srcPort, dstPort uint16) (f TCPFields, ok bool) {
+	if !t.IsValid() || t.Flags()&RST != 0 {
+		return f, false
+	}
+	f = TCPFields{SrcPort: srcPort, DstPort: dstPort, Seq: t.Seq(), Flags: RST}
+	if t.Flags()&ACK != 0 {
+		f.Ack = t.Ack()
+		f.Flags |= ACK
 	}
 	return f, true
 }

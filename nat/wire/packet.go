@@ -12,7 +12,7 @@ const (
 	OtherProtocol        // IP, but neither TCP, UDP, SCTP, ICMP nor ICMPv6
 	NotIP                // the EtherType is neither IPv4 nor IPv6
 	Truncated            // the bytes end before the header they announce
-	BadHeader            // a version or length field contradicts itself
+	BadHeader            // a version or length field contradicts itself, or IPv6 has an IPv4-mapped address
 	resultEnd
 )
 
@@ -53,8 +53,10 @@ type Packet struct {
 	ICMPCode uint8
 
 	V6        bool
-	Frag      bool // a fragment: more follow, or its offset is not 0
-	FirstFrag bool // the fragment with offset 0
+	Frag      bool   // a fragment: more follow, or its offset is not 0
+	FirstFrag bool   // the fragment with offset 0
+	MoreFrags bool   // a fragment that is not the last one
+	FragOff   uint16 // where the fragment belongs, in bytes
 	FragID    uint32
 }
 
@@ -124,6 +126,7 @@ func (p *Packet) ipv4(b []byte, off int, quoted bool) Result {
 	copy(p.Dst[12:], ip[ip4Dst:ip4Dst+4])
 	p.Frag = ip.Fragment()
 	p.FirstFrag = p.Frag && ip.FragmentOffset() == 0
+	p.MoreFrags, p.FragOff = ip.MoreFragments(), uint16(ip.FragmentOffset())
 	p.FragID = uint32(ip.ID())
 	return p.layer4(b[p.L4:p.End], ProtoICMP, quoted)
 }
@@ -140,6 +143,12 @@ func (p *Packet) ipv6(b []byte, off int, quoted bool) Result {
 	if !quoted && ip.TotalLen() > len(ip) {
 		return Truncated
 	}
+	p.Src, p.Dst = ip.Src(), ip.Dst()
+	if Is4(&p.Src) || Is4(&p.Dst) {
+		// Would be taken for IPv4. Linux drops packets from such addresses, too
+		// (ip6_rcv_core in net/ipv6/ip6_input.c).
+		return BadHeader
+	}
 	end := min(ip.TotalLen(), len(ip))
 	u, r := ip[:end].upper()
 	if r != Parsed {
@@ -148,9 +157,9 @@ func (p *Packet) ipv6(b []byte, off int, quoted bool) Result {
 	p.V6 = true
 	p.L3, p.L4, p.End = off, off+u.Offset, off+end
 	p.Proto = u.Proto
-	p.Src, p.Dst = ip.Src(), ip.Dst()
 	p.Frag = u.MoreFragments || u.FragmentOffset != 0
 	p.FirstFrag = p.Frag && u.FragmentOffset == 0
+	p.MoreFrags, p.FragOff = u.MoreFragments, uint16(u.FragmentOffset)
 	p.FragID = u.FragmentID
 	return p.layer4(b[p.L4:p.End], ProtoICMPv6, quoted)
 }

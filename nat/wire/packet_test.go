@@ -110,16 +110,16 @@ func TestParse(t *testing.T) {
 			"first fragment", frame(frag4(ProtoUDP, 0, IPv4MoreFragments, udp), TypeIPv4), Parsed,
 			Packet{
 				L3: 14, L4: 34, End: 42, Src: src4, Dst: dst4, SrcPort: 53, DstPort: 5353, Proto: ProtoUDP,
-				Frag: true, FirstFrag: true, FragID: 0xbeef,
+				Frag: true, FirstFrag: true, MoreFrags: true, FragID: 0xbeef,
 			},
 		},
 		{
 			"middle fragment", frame(frag4(ProtoUDP, 8, IPv4MoreFragments, udp), TypeIPv4), LaterFragment,
-			Packet{L3: 14, L4: 34, End: 42, Src: src4, Dst: dst4, Proto: ProtoUDP, Frag: true, FragID: 0xbeef},
+			Packet{L3: 14, L4: 34, End: 42, Src: src4, Dst: dst4, Proto: ProtoUDP, Frag: true, MoreFrags: true, FragOff: 8, FragID: 0xbeef},
 		},
 		{
 			"last fragment", frame(frag4(ProtoTCP, 65528, 0, nil), TypeIPv4), LaterFragment,
-			Packet{L3: 14, L4: 34, End: 34, Src: src4, Dst: dst4, Proto: ProtoTCP, Frag: true, FragID: 0xbeef},
+			Packet{L3: 14, L4: 34, End: 34, Src: src4, Dst: dst4, Proto: ProtoTCP, Frag: true, FragOff: 65528, FragID: 0xbeef},
 		},
 		{
 			"don't fragment", frame(frag4(ProtoUDP, 0, IPv4DontFragment, udp), TypeIPv4), Parsed,
@@ -169,16 +169,16 @@ func TestParse(t *testing.T) {
 			"IPv6 first fragment", frame(ext6(extFragment, frag(ProtoUDP, 0, 1), udp), TypeIPv6), Parsed,
 			Packet{
 				L3: 14, L4: 62, End: 70, V6: true, Src: src6, Dst: dst6, SrcPort: 53, DstPort: 5353, Proto: ProtoUDP,
-				Frag: true, FirstFrag: true, FragID: 0xdead0001,
+				Frag: true, FirstFrag: true, MoreFrags: true, FragID: 0xdead0001,
 			},
 		},
 		{
 			"IPv6 later fragment", frame(ext6(extFragment, frag(ProtoUDP, 0, 8), []byte{1}), TypeIPv6), LaterFragment,
-			Packet{L3: 14, L4: 62, End: 63, V6: true, Src: src6, Dst: dst6, Proto: ProtoUDP, Frag: true, FragID: 0xdead0001},
+			Packet{L3: 14, L4: 62, End: 63, V6: true, Src: src6, Dst: dst6, Proto: ProtoUDP, Frag: true, FragOff: 8, FragID: 0xdead0001},
 		},
 		{
 			"IPv6 later fragment that names an extension", frame(ext6(extFragment, frag(extDestOpts, 0, 8), []byte{1}), TypeIPv6), LaterFragment,
-			Packet{L3: 14, L4: 62, End: 63, V6: true, Src: src6, Dst: dst6, Proto: extDestOpts, Frag: true, FragID: 0xdead0001},
+			Packet{L3: 14, L4: 62, End: 63, V6: true, Src: src6, Dst: dst6, Proto: extDestOpts, Frag: true, FragOff: 8, FragID: 0xdead0001},
 		},
 		{
 			"IPv6 atomic fragment", frame(ext6(extFragment, frag(ProtoUDP, 0, 0), udp), TypeIPv6), Parsed,

@@ -34,6 +34,10 @@ func (s *snapshot) Lookup(dst nic.Addr) nic.Hop {
 		hop.NextHop = a.addr()
 	}
 	hop.Index, hop.MTU, hop.SrcMAC = p.index, p.mtu, p.srcMAC
+	hop.Prefix = r.bits
+	if a.is4() {
+		hop.Prefix -= v4Bits
+	}
 	if !p.src.isZero() {
 		hop.Src = p.src.addr()
 	}
