@@ -11,9 +11,11 @@
 package conntrack
 
 import (
+	"math"
 	"sync/atomic"
 
 	"vsnat/conntrack/state"
+	"vsnat/conntrack/wheel"
 )
 
 // Addr is an IP address in 16 bytes, network byte order, IPv4 IPv4-mapped.
@@ -53,9 +55,12 @@ const (
 
 	// The others are vsnat's own and never synchronised. Answered: the server's
 	// SYN+ACK was seen. GivenUp: a policy for the life of servers has given this UDP
-	// flow up, which passes late answers only.
+	// flow up, which passes late answers only. The bits of whyMask hold a [Why].
 	Answered Flags = 1 << 31
 	GivenUp  Flags = 1 << 30
+
+	whyShift       = 20
+	whyMask  Flags = 0xf << whyShift
 )
 
 // Method is how packets reach the server, in the kernel's numbering
@@ -71,10 +76,42 @@ const (
 	Bypass Method = 4
 )
 
+// Why says how a connection came to its server.
+type Why uint8
+
+// The reasons. The zero value stands for connections of which nobody noted it.
+const (
+	_             Why = iota
+	Scheduled         // the service's scheduler picked the server
+	FromTemplate      // a persistence template named it
+	FromHelper        // a control connection announced it, and it goes where that goes
+	MovedByPolicy     // the server before was in trouble, and the service's policy moved the client
+	Bypassed          // no server: it goes where its client sent it (cache_bypass)
+	Synced            // another director told of it
+	whyEnd
+)
+
+var whyNames = [whyEnd]string{
+	Scheduled: "scheduled", FromTemplate: "template", FromHelper: "helper",
+	MovedByPolicy: "moved", Bypassed: "bypass", Synced: "synced",
+}
+
+// String returns the reason's stable name; "" for none.
+func (w Why) String() string {
+	if w >= whyEnd {
+		return "invalid"
+	}
+	return whyNames[w]
+}
+
 // LayoutVersion is the version of [Conn]'s layout in memory. It changes with
 // every change of a field's place or meaning, so that a process never takes
 // over a table it cannot read.
-const LayoutVersion = 1
+const LayoutVersion = 2
+
+// jiffy is what a connection's timeout is kept in: the kernel's tick on most
+// distributions (HZ 250). 32 bits of them are 198 days.
+const jiffy = 4e6
 
 // Conn is one connection, 128 bytes: two cache lines, the first with what
 // finding and rewriting need. Ports are in host byte order. A Conn is read and
@@ -91,26 +128,31 @@ type Conn struct {
 	Server                            uint32 // the engine's number of the real server; 0 is none
 	Flags                             Flags
 
-	Expires int64  // when the timer fires, nanoseconds on the engine's clock
-	Created int64  // when it was bound, same clock
-	Timeout int64  // nanoseconds; what the timer is armed with
-	InPkts  uint32 // packets from the client
-	Mark    uint32 // firewall mark
+	Expires  int64  // when the timer fires, nanoseconds on the engine's clock
+	InBytes  uint64 // bytes of IP packets from the client
+	OutBytes uint64 // and from the server
+	InPkts   uint32 // packets from the client
+	Mark     uint32 // firewall mark
 	// Control is the connection that controls this one: its template, or the
 	// control connection of a data connection. It may be in any shard. A Ref
 	// stored here is one that [Table.Hold] counted; [Shard.Remove] gives it
 	// back.
 	Control Ref
 
-	// Changed from other shards without this one's lock: only atomically.
-	children uint32 // connections whose Control this is (n_control)
-	assured  uint32 // template: 1 once a child was answered
+	created uint32 // the wheel's tick in which it was inserted
+	timeout uint32 // what the timer is armed with, in jiffies
+
+	// family is changed from other shards without this one's lock: only
+	// atomically. The upper bits count the connections whose Control this is
+	// (n_control); the lowest one is set in a template once one of them was
+	// answered.
+	family uint32
 
 	// The table's own.
+	ext  uint32 // its extension's number in the shard; 0 is none
 	ref  Ref    // this record; 0 while it is free
 	next uint32 // next record in the hash chain, or in the list of free ones
-	hash uint32 // low half of the hash
-	due  int64  // the wheel's tick it stands under; 0 is none
+	due  uint32 // the wheel's tick it stands under; 0 is none
 }
 
 // Method returns the forwarding method.
@@ -119,11 +161,35 @@ func (c *Conn) Method() Method { return Method(c.Flags & MethodMask) }
 // Ref returns the connection's reference.
 func (c *Conn) Ref() Ref { return c.ref }
 
+// Why returns how the connection came to its server.
+func (c *Conn) Why() Why { return Why(c.Flags & whyMask >> whyShift) }
+
+// SetWhy notes how the connection came to its server.
+func (c *Conn) SetWhy(w Why) { c.Flags = c.Flags&^whyMask | Flags(w)<<whyShift }
+
+// Created returns when the connection was inserted, in nanoseconds on the
+// engine's clock, up to 67 ms too early.
+func (c *Conn) Created() int64 { return int64(c.created) * wheel.Tick }
+
+// Timeout returns what the timer is armed with, in nanoseconds.
+func (c *Conn) Timeout() int64 { return int64(c.timeout) * jiffy }
+
+// SetTimeout sets what [Shard.Arm] is to be given next, in nanoseconds: rounded
+// up to 4 ms, and between 0 and 198 days.
+func (c *Conn) SetTimeout(timeout int64) {
+	c.timeout = uint32(min((max(timeout, 0)+jiffy-1)/jiffy, math.MaxUint32))
+}
+
+const (
+	assured  = 1
+	oneChild = 2
+)
+
 // Children returns how many connections this one controls (n_control).
-func (c *Conn) Children() uint32 { return atomic.LoadUint32(&c.children) }
+func (c *Conn) Children() uint32 { return atomic.LoadUint32(&c.family) / oneChild }
 
 // Assured reports whether a template has had a child that a server answered.
-func (c *Conn) Assured() bool { return atomic.LoadUint32(&c.assured) != 0 }
+func (c *Conn) Assured() bool { return atomic.LoadUint32(&c.family)&assured != 0 }
 
 // StateName returns the state's name as ipvsadm -Lc shows it.
 func (c *Conn) StateName() string {

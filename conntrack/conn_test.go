@@ -44,7 +44,7 @@ func TestStateName(t *testing.T) {
 		{Conn{Proto: 17}, "UDP"},
 		{Conn{Proto: 6, State: 99}, "ERR!"},
 		{Conn{Proto: 6, State: 1, Flags: Template}, "NONE"},
-		{Conn{Proto: 6, Flags: Template, assured: 1}, "ASSURED"},
+		{Conn{Proto: 6, Flags: Template, family: assured}, "ASSURED"},
 		{Conn{Flags: Template}, "NONE"},
 	} {
 		if got := c.conn.StateName(); got != c.want {

@@ -51,8 +51,8 @@ func (x *index) head(hash uint32) *uint32 {
 	return &x.cur[hash&uint32(len(x.cur)-1)]
 }
 
-// insert puts record c, number id, at the front of its chain.
-func (x *index) insert(s *Shard, c *Conn, id uint32) {
+// insert puts record c, number id, at the front of its hash's chain.
+func (x *index) insert(s *Shard, c *Conn, hash, id uint32) {
 	x.n++
 	if x.old == nil && x.n > len(x.cur)/2 {
 		x.old, x.moved = x.cur, 0
@@ -63,7 +63,7 @@ func (x *index) insert(s *Shard, c *Conn, id uint32) {
 			x.split(s)
 		}
 	}
-	p := x.head(c.hash)
+	p := x.head(hash)
 	c.next = *p
 	atomic.StoreUint32(p, id)
 }
@@ -71,7 +71,7 @@ func (x *index) insert(s *Shard, c *Conn, id uint32) {
 // remove takes record c, number id, out of its chain.
 func (x *index) remove(s *Shard, c *Conn, id uint32) {
 	x.n--
-	p := x.head(c.hash)
+	p := x.head(s.hash(c))
 	if *p == id {
 		atomic.StoreUint32(p, c.next)
 		return
@@ -91,7 +91,7 @@ func (x *index) split(s *Shard) {
 	for id := x.old[x.moved]; id != 0; {
 		c := s.record(id)
 		half := 0
-		if c.hash&size != 0 {
+		if s.hash(c)&size != 0 {
 			half = 1
 		}
 		*tail[half] = id

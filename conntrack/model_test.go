@@ -37,6 +37,7 @@ type mconn struct {
 	expires  int64
 	timeout  int64
 	asked    int64 // when fire left it alone; -1 is never since it was armed
+	ext      bool  // has an extension, with the mark as its Local port
 }
 
 // model is the table as one list, newest first.
@@ -139,12 +140,22 @@ func (p *pair) same(what string, c *Conn, m *mconn) {
 	default:
 		got := mconn{
 			Key{c.Client, c.Virtual, c.ClientPort, c.VirtualPort, c.Proto},
-			c.Dest, c.DestPort, c.Flags, c.Mark, c.Created, c.Expires, c.Timeout, m.asked,
+			c.Dest, c.DestPort, c.Flags, c.Mark, c.Created(), c.Expires, c.Timeout(), m.asked, p.extended(c),
 		}
 		if got != *m {
 			p.t.Fatalf("%s: found\n%+v, want\n%+v", what, got, *m)
 		}
 	}
+}
+
+// extended reports whether the connection has an extension, which must be its
+// own.
+func (p *pair) extended(c *Conn) bool {
+	x := p.table.Home(c.Ref()).Ext(c)
+	if x != nil && *x != (Ext{LocalPort: uint16(c.Mark)}) {
+		p.t.Fatalf("connection %d has the extension %+v", c.Mark, *x)
+	}
+	return x != nil
 }
 
 func (p *pair) insert() {
@@ -180,7 +191,10 @@ func (p *pair) insert() {
 	c.Flags |= flags
 	c.Mark = p.mark
 	c.Dest, c.DestPort = addr(172, p.rnd.IntN(3)), uint16(8080+p.rnd.IntN(2))
-	m := &mconn{Key: k, dest: c.Dest, destPort: c.DestPort, flags: c.Flags, mark: p.mark, created: p.now}
+	m := &mconn{Key: k, dest: c.Dest, destPort: c.DestPort, flags: c.Flags, mark: p.mark, created: p.now / wheel.Tick * wheel.Tick}
+	if m.ext = p.rnd.IntN(4) == 0; m.ext {
+		s.Extend(c).LocalPort = uint16(c.Mark)
+	}
 	p.model.insert(m)
 	p.arm(s, c, m)
 	p.same("insert", c, m)
@@ -198,6 +212,7 @@ func (p *pair) arm(s *Shard, c *Conn, m *mconn) {
 	m.timeout, m.asked = p.timeout(), -1
 	m.expires = p.now + m.timeout
 	s.Arm(c, p.now, m.timeout)
+	m.timeout = (m.timeout + jiffy - 1) / jiffy * jiffy
 }
 
 // look looks a key up in every way, with a connection's key half the time, and
@@ -338,7 +353,7 @@ func (s *Shard) verify(t *testing.T) {
 	walk := func(id uint32, bucket, size int) {
 		for ; id != 0; id = s.record(id).next {
 			c := s.record(id)
-			if seen[id] || c.ref != Ref(s.num<<refBits|id) || size > 0 && int(c.hash)&(size-1) != bucket {
+			if seen[id] || c.ref != Ref(s.num<<refBits|id) || size > 0 && int(s.hash(c))&(size-1) != bucket {
 				t.Fatalf("shard %d: record %d is in the wrong chain: %+v", s.num, id, *c)
 			}
 			seen[id] = true
@@ -361,6 +376,23 @@ func (s *Shard) verify(t *testing.T) {
 		}
 		seen[id] = true
 	}
+	exts := map[uint32]bool{0: true}
+	for id := s.exts.free; id != 0; id = s.exts.at(id).next {
+		if exts[id] {
+			t.Fatalf("shard %d: extension %d is free twice", s.num, id)
+		}
+		exts[id] = true
+	}
+	for id := uint32(1); id < s.fresh; id++ {
+		if x := s.record(id).ext; x != 0 && exts[x] {
+			t.Fatalf("shard %d: extension %d of record %d is free or another's", s.num, x, id)
+		} else {
+			exts[x] = true
+		}
+	}
+	if len(exts) != int(max(s.exts.fresh, 1)) {
+		t.Fatalf("shard %d: %d extensions are in use or free, want %d", s.num, len(exts)-1, s.exts.fresh)
+	}
 	if len(seen) != int(s.fresh)-1 {
 		t.Fatalf("shard %d: %d records are in use or free, want %d", s.num, len(seen), s.fresh-1)
 	}
@@ -378,7 +410,7 @@ func TestModel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := &pair{t: t, rnd: rnd, table: table, space: c.space, now: rnd.Int64N(1 << 61)}
+		p := &pair{t: t, rnd: rnd, table: table, space: c.space, now: rnd.Int64N(1 << 57)}
 		full := 0
 		for i := range c.ops {
 			switch op := rnd.IntN(200); {

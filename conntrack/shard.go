@@ -31,6 +31,7 @@ type Shard struct {
 
 	index index
 	wheel wheel.Wheel
+	exts  extensions
 }
 
 func (s *Shard) init(t *Table, num uint32) {
@@ -128,18 +129,19 @@ func (s *Shard) Insert(hash uint64, k *Key, now int64) *Conn {
 	if !s.table.reserve() {
 		return nil
 	}
-	c := s.take(uint32(hash))
+	c := s.take()
 	if c == nil {
 		s.table.n.Add(-1)
 		return nil
 	}
 	c.Client, c.Virtual = k.Client, k.Virtual
 	c.ClientPort, c.VirtualPort, c.Proto = k.ClientPort, k.VirtualPort, k.Proto
-	c.Created = now
+	c.created = uint32(min(max(now, 0), MaxTime) / wheel.Tick)
 	if s.waits() {
 		c.ClientPort, c.Flags = 0, NoCPort
 		s.table.noCPort.Add(1)
 	}
+	s.index.insert(s, c, uint32(hash), c.ref.id())
 	return c
 }
 
@@ -147,13 +149,12 @@ func (s *Shard) Insert(hash uint64, k *Key, now int64) *Conn {
 // counts as 0. The wheel is touched only if the timer must fire earlier than
 // the wheel has it: a later time is found out when that comes.
 func (s *Shard) Arm(c *Conn, now, timeout int64) {
-	at := now + max(timeout, 0)
-	if at < now {
-		at = math.MaxInt64
-	}
-	c.Timeout, c.Expires = timeout, at
-	if due := wheel.TickOf(at); c.due == 0 || due < c.due {
-		c.due = s.wheel.Set(c.ref.id(), due)
+	now = min(now, MaxTime)
+	at := now + min(max(timeout, 0), MaxTime-now)
+	c.SetTimeout(timeout)
+	c.Expires = at
+	if due := tickOf(at); c.due == 0 || due < c.due {
+		c.due = uint32(s.wheel.Set(c.ref.id(), int64(due)))
 	}
 }
 
@@ -183,6 +184,7 @@ func (s *Shard) Remove(c *Conn) bool {
 // is left to do. A time before the last one counts as the last one for the
 // wheel, so nothing fires early when the clock steps back.
 func (s *Shard) Advance(now int64, fire func(*Conn), limit int) int {
+	now = min(now, MaxTime)
 	budget := limit
 	for {
 		id := s.wheel.Next(now, &budget)
@@ -197,7 +199,7 @@ func (s *Shard) Advance(now int64, fire func(*Conn), limit int) int {
 		if c.ref != 0 && c.due == 0 {
 			// Not before the tick after now: the wheel may stand in the
 			// middle of a jump to now.
-			c.due = s.wheel.Set(id, max(wheel.TickOf(c.Expires), wheel.TickOf(now+1)))
+			c.due = uint32(s.wheel.Set(id, int64(max(tickOf(c.Expires), tickOf(now+1)))))
 		}
 	}
 }
@@ -217,17 +219,21 @@ func (s *Shard) claim(hash uint64, k *Key) *Conn {
 		if old.VirtualPort != k.VirtualPort || old.Proto != k.Proto || old.Client != k.Client || old.Virtual != k.Virtual {
 			continue
 		}
-		c := s.take(uint32(hash))
+		c := s.take()
 		if c == nil {
 			return nil
 		}
-		ref, next, h := c.ref, c.next, c.hash
+		ref := c.ref
 		*c = *old
-		c.ref, c.next, c.hash, c.due = ref, next, h, 0
+		c.ref, c.ext, c.due = ref, 0, 0
 		c.ClientPort = k.ClientPort
 		c.Flags &^= NoCPort
+		s.index.insert(s, c, uint32(hash), ref.id())
+		if x := w.Ext(old); x != nil {
+			*s.Extend(c) = *x
+		}
 		if old.due != 0 {
-			c.due = s.wheel.Set(ref.id(), wheel.TickOf(c.Expires))
+			c.due = uint32(s.wheel.Set(ref.id(), int64(tickOf(c.Expires))))
 		}
 		w.drop(old)
 		return c
@@ -238,9 +244,21 @@ func (s *Shard) claim(hash uint64, k *Key) *Conn {
 // waits reports whether this is the shard of NoCPort.
 func (s *Shard) waits() bool { return s.num == uint32(len(s.table.shards)-1) }
 
-// take returns a zeroed record that is in the index under hash, or nil if the
-// shard has no number left.
-func (s *Shard) take(hash uint32) *Conn {
+// MaxTime is where the engine's clock ends for the table, in nanoseconds: nine
+// years after its 0. Later times count as this one, so timers fire at once.
+const MaxTime = (math.MaxUint32 - 1) * wheel.Tick
+
+// tickOf is [wheel.TickOf] of a time up to MaxTime, in a record's 32 bits.
+func tickOf(at int64) uint32 { return uint32(wheel.TickOf(at)) }
+
+// hash returns what the connection is in the index under.
+func (s *Shard) hash(c *Conn) uint32 {
+	return uint32(s.table.Hash(c.Proto, c.Client, c.ClientPort))
+}
+
+// take returns a zeroed record that is not in the index yet, or nil if the shard
+// has no number left.
+func (s *Shard) take() *Conn {
 	id := s.free
 	switch {
 	case id != 0:
@@ -257,9 +275,7 @@ func (s *Shard) take(hash uint32) *Conn {
 		s.fresh++
 	}
 	c := s.record(id)
-	c.ref = Ref(s.num<<refBits | id)
-	c.hash = hash
-	s.index.insert(s, c, id)
+	c.ref, c.next = Ref(s.num<<refBits|id), 0
 	return c
 }
 
@@ -270,6 +286,7 @@ func (s *Shard) drop(c *Conn) {
 		s.wheel.Del(id)
 	}
 	s.index.remove(s, c, id)
+	s.exts.release(c.ext)
 	*c = Conn{next: s.free}
 	s.free = id
 	if s.waits() {
@@ -299,7 +316,7 @@ func (s *Shard) each(f func(*Conn) bool) bool {
 
 func (s *Shard) bytes() int {
 	return shardSize + len(s.chunks)*chunkSize +
-		cap(s.chunks)*wordSize + s.index.bytes() + s.wheel.Bytes()
+		cap(s.chunks)*wordSize + s.index.bytes() + s.wheel.Bytes() + s.exts.bytes()
 }
 
 // reserve counts one more connection unless the table is full.

@@ -8,5 +8,7 @@ const (
 	tableSize = int(unsafe.Sizeof(Table{}))
 	shardSize = int(unsafe.Sizeof(Shard{}))
 	chunkSize = int(unsafe.Sizeof(chunk{}))
-	wordSize  = int(unsafe.Sizeof(uintptr(0)))
+
+	extChunkSize = int(unsafe.Sizeof([extChunkLen]Ext{}))
+	wordSize     = int(unsafe.Sizeof(uintptr(0)))
 )

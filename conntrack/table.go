@@ -154,20 +154,20 @@ func (t *Table) Home(r Ref) *Shard { return &t.shards[r.shard()] }
 // Hold counts one more child of parent. It is called under the parent's lock,
 // as nothing else keeps the parent there until it is counted; the lock may be
 // given up then, and parent stored as the child's Control.
-func (t *Table) Hold(parent Ref) { atomic.AddUint32(&t.at(parent).children, 1) }
+func (t *Table) Hold(parent Ref) { atomic.AddUint32(&t.at(parent).family, oneChild) }
 
 // Release takes back a Hold and returns how many children are left. No lock is
 // needed. With 0 left the parent may vanish at any time.
 func (t *Table) Release(parent Ref) uint32 {
-	return atomic.AddUint32(&t.at(parent).children, ^uint32(0))
+	return atomic.AddUint32(&t.at(parent).family, ^uint32(oneChild-1)) / oneChild
 }
 
 // Assure marks a template, held by the caller's connection, as one whose child
 // a server answered. No lock is needed.
 func (t *Table) Assure(parent Ref) {
 	// Most packets find it done: they only read.
-	if a := &t.at(parent).assured; atomic.LoadUint32(a) == 0 {
-		atomic.StoreUint32(a, 1)
+	if a := &t.at(parent).family; atomic.LoadUint32(a)&assured == 0 {
+		atomic.OrUint32(a, assured)
 	}
 }
 

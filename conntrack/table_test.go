@@ -181,8 +181,8 @@ func TestArm(t *testing.T) {
 	if c.due != due {
 		t.Error("the wheel was touched to put a timer off")
 	}
-	if c.Expires != 901e9 || c.Timeout != 900e9 {
-		t.Errorf("expires at %d, timeout %d", c.Expires, c.Timeout)
+	if c.Expires != 901e9 || c.Timeout() != 900e9 {
+		t.Errorf("expires at %d, timeout %d", c.Expires, c.Timeout())
 	}
 	fired := 0
 	fire := func(*Conn) { fired++ }
@@ -190,8 +190,8 @@ func TestArm(t *testing.T) {
 		t.Errorf("when the first time came %d timers were handled and %d fired, want some and 0", n, fired)
 	}
 	s.Arm(c, 100e9, 10e9)
-	if c.due != wheel.TickOf(110e9) {
-		t.Errorf("put forward to tick %d, want %d", c.due, wheel.TickOf(110e9))
+	if c.due != tickOf(110e9) {
+		t.Errorf("put forward to tick %d, want %d", c.due, tickOf(110e9))
 	}
 	s.Advance(110e9-1, fire, 10)
 	if fired != 0 {
@@ -207,19 +207,19 @@ func TestArm(t *testing.T) {
 func TestArmEnds(t *testing.T) {
 	table := newTable(t, Config{})
 	k := numbered(1)
-	now := int64(1 << 60)
+	now := int64(1 << 56)
 	s, c := add(t, table, &k, now, math.MaxInt64)
 	defer s.Unlock()
-	if c.Expires != math.MaxInt64 {
+	if c.Expires != MaxTime {
 		t.Errorf("expires at %d, want the end of time", c.Expires)
 	}
 	fired := 0
 	fire := func(*Conn) { fired++ }
-	s.Advance(now+1<<61, fire, math.MaxInt)
+	s.Advance(now+1<<57, fire, math.MaxInt)
 	if fired != 0 {
 		t.Error("fired early")
 	}
-	now += 1 << 61
+	now += 1 << 57
 	s.Arm(c, now, -5)
 	if c.Expires != now {
 		t.Errorf("a negative timeout expires at %d, want now, %d", c.Expires, now)
@@ -231,6 +231,14 @@ func TestArmEnds(t *testing.T) {
 	s.Advance(now+wheel.Tick, fire, math.MaxInt)
 	if fired != 1 {
 		t.Errorf("fired %d times in the next tick, want once", fired)
+	}
+	// Where the clock ends, timers fire.
+	s.Arm(c, math.MaxInt64, 60e9)
+	if n := s.Advance(math.MaxInt64, fire, 100); n == 100 || fired != 2 {
+		t.Errorf("at the end of time %d timers were handled, and %d fired", n, fired)
+	}
+	if !s.Remove(c) {
+		t.Error("a connection at the end of time cannot be removed")
 	}
 }
 
@@ -306,7 +314,7 @@ func TestParent(t *testing.T) {
 	// The record's next owner starts clean.
 	s, c := add(t, table, &tk, 5, 60e9)
 	defer s.Unlock()
-	if c != template || c.Assured() || c.Children() != 0 || c.Control != 0 || c.Flags != 0 || c.Created != 5 {
+	if c != template || c.Assured() || c.Children() != 0 || c.Control != 0 || c.Flags != 0 || c.Created() != 0 || s.Ext(c) != nil {
 		t.Errorf("a record used again is %+v", *c)
 	}
 	if left := func() uint32 { table.Hold(c.Ref()); table.Hold(c.Ref()); return table.Release(c.Ref()) }(); left != 1 {

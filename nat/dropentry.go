@@ -64,7 +64,7 @@ func (x *entryDropper) dispensable(e *Engine, snap *snapshot, c *conntrack.Conn,
 // unlucky reports whether it is the turn of a connection that had few packets
 // (todrop_entry).
 func (x *entryDropper) unlucky(c *conntrack.Conn, now int64) bool {
-	if now-(c.Expires-c.Timeout) < dropRecent || c.InPkts < 1 || c.InPkts > dropPackets {
+	if now-(c.Expires-c.Timeout()) < dropRecent || c.InPkts < 1 || c.InPkts > dropPackets {
 		return false
 	}
 	n := &x.counter[c.InPkts]

@@ -101,7 +101,7 @@ func replayPackets(t *testing.T, dir string) {
 	slices.SortStableFunc(frames, func(a, b recorded) int { return a.at.Compare(b.at) })
 
 	first, later := scenario(string(setup))
-	r := &packetReplay{t: t, e: newEngine(t, Options{}, routesOf(frames)), ours: map[int][]departed{}}
+	r := &packetReplay{t: t, e: newEngine(t, Options{}, routesOf(frames)), ours: map[int][]departed{}, begin: frames[0].at}
 	r.workers = map[int]*Worker{clientNIC: r.e.NewWorker(clientNIC), serverNIC: r.e.NewWorker(serverNIC)}
 	r.run(first)
 	pause := firstPause(frames)
@@ -186,6 +186,7 @@ type packetReplay struct {
 	workers map[int]*Worker
 	ours    map[int][]departed // by NIC
 	passed  []recorded         // what the engine left to the host
+	begin   time.Time
 }
 
 // departed is a frame that left the engine.
@@ -219,7 +220,7 @@ func (r *packetReplay) run(commands []string) {
 }
 
 func (r *packetReplay) arrive(f recorded) {
-	now := f.at.UnixNano()
+	now := f.at.Sub(r.begin).Nanoseconds() + 1
 	for r.e.Expire(now, 1000) >= 1000 {
 	}
 	var b nic.Batch

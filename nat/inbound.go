@@ -63,13 +63,14 @@ func (w *Worker) inboundLocked(j *job, s *conntrack.Shard, hash uint64, key *con
 	n := w.counts.of(c.Server)
 	n.InPkts++
 	n.InBytes += uint64(len(j.ip))
+	c.InBytes += uint64(len(j.ip))
 	w.step(c, d, state.Input)
 	v := w.toServer(j, c)
 	c.InPkts++
 	if c.Flags&conntrack.OnePacket != 0 {
 		w.settle(c, d)
 	} else {
-		s.Arm(c, w.now, c.Timeout)
+		s.Arm(c, w.now, c.Timeout())
 	}
 	return v
 }
@@ -183,7 +184,7 @@ func (w *Worker) noServer(j *job, spec *ServiceSpec) Verdict {
 func (w *Worker) step(c *conntrack.Conn, d *dest, dir state.Dir) {
 	timeouts := w.e.timeouts.Load()
 	if c.Proto == ProtoUDP {
-		c.Timeout = timeouts.UDP
+		c.SetTimeout(timeouts.UDP)
 		c.Flags &^= conntrack.GivenUp // its server is well again
 		if dir == state.Output && c.Control != 0 {
 			w.e.table.Assure(c.Control)
@@ -199,7 +200,7 @@ func (w *Worker) step(c *conntrack.Conn, d *dest, dir state.Dir) {
 		}
 	}
 	next := state.NextTCP(w.snap.defences.secure, dir, state.TCPEvent(w.pkt.TCPFlags), state.TCP(c.State))
-	c.Timeout = timeouts.TCP[next]
+	c.SetTimeout(timeouts.TCP[next])
 	if next == state.TCP(c.State) {
 		return
 	}

@@ -126,10 +126,10 @@ func (w *Worker) ruledSegment(j *job, s *conntrack.Shard, c *conntrack.Conn, d *
 	if v == replied && state.TCP(c.State) != state.TCPClose {
 		d.tell(a)
 		c.State = uint8(state.TCPClose)
-		c.Timeout = w.e.timeouts.Load().TCP[state.TCPClose]
+		c.SetTimeout(w.e.timeouts.Load().TCP[state.TCPClose])
 		d.recount(c)
 		// The other side has this long to hear of it, too.
-		s.Arm(c, w.now, c.Timeout)
+		s.Arm(c, w.now, c.Timeout())
 	}
 	return ends, v
 }

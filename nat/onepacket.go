@@ -18,7 +18,7 @@ func (w *Worker) connection(s *conntrack.Shard, hash uint64, key *conntrack.Key,
 	}
 	w.once = conntrack.Conn{
 		Client: key.Client, ClientPort: key.ClientPort, Virtual: key.Virtual, VirtualPort: key.VirtualPort,
-		Proto: key.Proto, Flags: conntrack.OnePacket, Created: w.now,
+		Proto: key.Proto, Flags: conntrack.OnePacket,
 	}
 	return &w.once
 }

@@ -57,6 +57,7 @@ func (w *Worker) fromServer(j *job, s *conntrack.Shard, c *conntrack.Conn, d *de
 	n := w.counts.of(c.Server)
 	n.OutPkts++
 	n.OutBytes += uint64(len(j.ip))
+	c.OutBytes += uint64(len(j.ip))
 	if !renews {
 		return
 	}
@@ -64,7 +65,7 @@ func (w *Worker) fromServer(j *job, s *conntrack.Shard, c *conntrack.Conn, d *de
 		w.observe(c, d)
 		w.step(c, d, state.Output)
 	}
-	s.Arm(c, w.now, c.Timeout)
+	s.Arm(c, w.now, c.Timeout())
 }
 
 // routable makes the checks of a router (ip_forward in net/ipv4/ip_forward.c)

@@ -95,7 +95,7 @@ func (w *Worker) template(j *job, svc *service, spec *ServiceSpec) (conntrack.Re
 		if key.VirtualPort != 0 {
 			c.DestPort = d.key.Port
 		}
-		c.Timeout = int64(spec.Timeout) * 1e9
+		c.SetTimeout(int64(spec.Timeout) * 1e9)
 		d.templates.Add(1)
 	}
 	if spec.oncePerPacket(w.pkt.Proto) {
@@ -103,7 +103,7 @@ func (w *Worker) template(j *job, svc *service, spec *ServiceSpec) (conntrack.Re
 	}
 	w.e.table.Hold(c.Ref())
 	// Only a new connection renews a template.
-	s.Arm(c, w.now, c.Timeout)
+	s.Arm(c, w.now, c.Timeout())
 	return c.Ref(), d, Verdict{}
 }
 

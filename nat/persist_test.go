@@ -60,11 +60,7 @@ func (b *bed) establish(server netip.AddrPort, from, to string) {
 func (b *bed) templates() (all []conntrack.Conn) {
 	b.e.Table().Range(func(c *conntrack.Conn) bool {
 		if c.Flags&conntrack.Template != 0 {
-			all = append(all, conntrack.Conn{
-				Client: c.Client, Virtual: c.Virtual, Dest: c.Dest, ClientPort: c.ClientPort, VirtualPort: c.VirtualPort,
-				DestPort: c.DestPort, Proto: c.Proto, Flags: c.Flags, Expires: c.Expires, Timeout: c.Timeout,
-				Mark: c.Mark, InPkts: c.InPkts,
-			})
+			all = append(all, *c)
 		}
 		return true
 	})
@@ -131,8 +127,8 @@ func TestTemplateOutlivesItsTimeoutWithItsConnections(t *testing.T) {
 	b.establish(server, "192.0.2.7:1000", "192.0.2.1:80")
 	b.seconds(101)
 	c := b.template()
-	if c.Timeout != 60e9 || c.Expires > b.now+60e9 || c.Expires < b.now+58e9 {
-		t.Fatalf("timeout %v, %v left", time.Duration(c.Timeout), time.Duration(c.Expires-b.now))
+	if c.Timeout() != 60e9 || c.Expires > b.now+60e9 || c.Expires < b.now+58e9 {
+		t.Fatalf("timeout %v, %v left", time.Duration(c.Timeout()), time.Duration(c.Expires-b.now))
 	}
 	b.seconds(30)
 	if got := b.opens(ProtoTCP, "192.0.2.7:1001", "192.0.2.1:80"); got != server {
@@ -599,7 +595,7 @@ func modelRun(t *testing.T, seed uint64) (prolonged, ended int) {
 				last := gone[c] && children(c) == 0
 				switch {
 				case children(c) > 0 || last && there:
-					if !there || r.Timeout != 60e9 || r.Expires != b.now+60e9 {
+					if !there || r.Timeout() != 60e9 || r.Expires != b.now+60e9 {
 						t.Fatalf("seed %d, step %d: template of client %d with connections: there %v, %+v at %d", seed, step, c, there, r, b.now)
 					}
 					m.timeout, m.expires = 60e9, r.Expires

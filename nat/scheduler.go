@@ -125,6 +125,6 @@ func (w *Worker) observe(c *conntrack.Conn, d *dest) {
 		return
 	}
 	if o := *d.service.Load().observer.Load(); o != nil {
-		o.Observe(&d.Server, w.now-c.Created, w.now)
+		o.Observe(&d.Server, w.now-(c.Expires-c.Timeout()), w.now)
 	}
 }

@@ -166,7 +166,7 @@ func (d *daemon) Connections(cursor uint64, buf []control.Connection) (n int, ne
 			Virtual:     nat.AddrPort(c.Virtual, c.VirtualPort),
 			Destination: nat.AddrPort(c.Dest, c.DestPort),
 			State:       c.StateName(),
-			Age:         uint32(max(now-c.Created, 0) / 1e9),
+			Age:         uint32(max(now-c.Created(), 0) / 1e9),
 			Expires:     uint32(max(c.Expires-now, 0) / 1e9),
 			Method:      methodName(c.Method()),
 			Template:    c.Flags&conntrack.Template != 0,

@@ -1,0 +1,91 @@
+package conntrack
+
+// SeqAdj is how one direction of a TCP stream is moved: sequence numbers up to
+// and including Pos by Before, later ones by After, both in bytes. It is the
+// record of one resizing and of all before it together, as the kernel keeps it
+// (struct nf_ct_seqadj, include/net/netfilter/nf_conntrack_seqadj.h).
+type SeqAdj struct {
+	Pos           uint32 // sequence number, host byte order
+	Before, After int32
+}
+
+// Ext is what few connections need beyond their [Conn]: 64 bytes without
+// pointers. It is read and written under the connection's shard's lock.
+type Ext struct {
+	// Local and LocalPort (host byte order) are the director's own address and
+	// port that the server sees as the client's, where the source is rewritten
+	// too; all zero else.
+	Local     Addr
+	LocalPort uint16
+
+	// Helper is the number of the helper that looks into the payload, 0 for none,
+	// and HelperState what it keeps there.
+	Helper      uint8
+	_           uint8
+	HelperState [16]byte
+
+	// In moves the client's stream as the server sees it, Out the server's as
+	// the client sees it.
+	In, Out SeqAdj
+
+	next uint32 // of the free ones
+}
+
+// extChunkLen is how many extensions are allocated at a time: 4 KiB.
+const extChunkLen = 64
+
+// extensions are a shard's records of [Ext]. There are at most as many as
+// connections, which are bounded.
+type extensions struct {
+	chunks []*[extChunkLen]Ext // extension i is chunks[i/extChunkLen][i%extChunkLen]; 0 is never used
+	free   uint32              // first free one; 0 is none
+	fresh  uint32              // those from this number on were never handed out
+}
+
+func (x *extensions) at(id uint32) *Ext { return &x.chunks[id/extChunkLen][id%extChunkLen] }
+
+// take returns the number of a zeroed extension.
+func (x *extensions) take() uint32 {
+	if id := x.free; id != 0 {
+		e := x.at(id)
+		x.free = e.next
+		*e = Ext{}
+		return id
+	}
+	x.fresh = max(x.fresh, 1)
+	id := x.fresh
+	x.fresh++
+	if int(id) >= len(x.chunks)*extChunkLen {
+		x.chunks = append(x.chunks, new([extChunkLen]Ext))
+	}
+	return id
+}
+
+// release frees the extension with that number; 0 is none.
+func (x *extensions) release(id uint32) {
+	if id != 0 {
+		x.at(id).next, x.free = x.free, id
+	}
+}
+
+func (x *extensions) bytes() int {
+	return len(x.chunks)*extChunkSize + cap(x.chunks)*wordSize
+}
+
+// Ext returns the connection's extension, or nil if it has none. It is good as
+// long as the *Conn.
+func (s *Shard) Ext(c *Conn) *Ext {
+	if c.ext == 0 {
+		return nil
+	}
+	return s.exts.at(c.ext)
+}
+
+// Extend returns the connection's extension, a zeroed one if it had none. It
+// goes with the connection.
+func (s *Shard) Extend(c *Conn) *Ext {
+	if c.ext == 0 {
+		c.ext = s.exts.take()
+	}
+	return s.exts.at(c.ext)
+}
