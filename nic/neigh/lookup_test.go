@@ -124,37 +124,38 @@ func TestLookup(t *testing.T) {
 		state          nic.HopState
 		index, mtu     int
 		mac            [6]byte
+		prefix         uint8
 	}{
-		{"10.0.0.1", "10.0.0.1", "", nic.HopLocal, 0, 0, [6]byte{}},
-		{"10.0.0.255", "10.0.0.255", "", nic.HopNoRoute, 0, 0, [6]byte{}},
-		{"255.255.255.255", "255.255.255.255", "", nic.HopNoRoute, 0, 0, [6]byte{}},
-		{"224.0.0.1", "224.0.0.1", "", nic.HopNoRoute, 0, 0, [6]byte{}},
-		{"0.0.0.0", "0.0.0.0", "", nic.HopNoRoute, 0, 0, [6]byte{}},
-		{"ff02::1", "ff02::1", "", nic.HopNoRoute, 0, 0, [6]byte{}},
-		{"10.0.0.7", "10.0.0.7", "10.0.0.1", nic.HopResolved, 1, 1500, [6]byte{2, 7}},
-		{"10.0.0.6", "10.0.0.6", "10.0.0.1", nic.HopUnresolved, 1, 1500, [6]byte{}},
-		{"10.0.0.8", "10.0.0.8", "10.0.0.1", nic.HopUnresolved, 1, 1500, [6]byte{}},
-		{"10.0.0.9", "10.0.0.9", "10.0.0.1", nic.HopFailed, 1, 1500, [6]byte{}},
-		{"198.51.100.1", "10.0.1.254", "10.0.1.1", nic.HopResolved, 1, 1500, [6]byte{2, 1}},
-		{"10.9.1.1", "10.0.0.254", "10.0.0.1", nic.HopResolved, 1, 1280, [6]byte{2, 2}},
-		{"10.8.1.1", "10.0.0.254", "192.0.2.1", nic.HopResolved, 1, 1500, [6]byte{2, 2}},
-		{"10.7.1.1", "10.0.0.254", "10.0.0.1", nic.HopResolved, 1, 1500, [6]byte{2, 2}},
-		{"10.6.1.1", "10.0.1.254", "10.0.1.1", nic.HopResolved, 1, 1500, [6]byte{2, 1}},
-		{"10.5.1.1", "10.0.1.254", "10.0.1.1", nic.HopResolved, 1, 1500, [6]byte{2, 1}},
-		{"10.4.1.1", "10.4.1.1", "", nic.HopNoRoute, 0, 0, [6]byte{}},
-		{"10.3.1.1", "10.3.1.1", "10.0.0.1", nic.HopResolved, 3, 1420, [6]byte{}},
-		{"10.2.1.1", "fe80::2", "10.0.0.1", nic.HopResolved, 1, 1500, [6]byte{2, 3}},
-		{"10.1.2.1", "10.1.2.1", "", nic.HopNoRoute, 0, 0, [6]byte{}},
-		{"10.1.1.1", "10.1.1.1", "", nic.HopNoRoute, 0, 0, [6]byte{}}, // thrown into the empty table default
-		{"2001:db8::1", "2001:db8::1", "", nic.HopLocal, 0, 0, [6]byte{}},
-		{"2001:db8::", "2001:db8::", "", nic.HopLocal, 0, 0, [6]byte{}},
-		{"2001:db8::2", "2001:db8::2", "2001:db8::1", nic.HopUnresolved, 1, 1500, [6]byte{}},
-		{"2001:db8:1::2", "fe80::2", "2001:db8::1", nic.HopResolved, 1, 1500, [6]byte{2, 3}},
-		{"2001:db8:2::2", "2001:db8:2::2", "", nic.HopNoRoute, 0, 0, [6]byte{}},
+		{"10.0.0.1", "10.0.0.1", "", nic.HopLocal, 0, 0, [6]byte{}, 0},
+		{"10.0.0.255", "10.0.0.255", "", nic.HopNoRoute, 0, 0, [6]byte{}, 0},
+		{"255.255.255.255", "255.255.255.255", "", nic.HopNoRoute, 0, 0, [6]byte{}, 0},
+		{"224.0.0.1", "224.0.0.1", "", nic.HopNoRoute, 0, 0, [6]byte{}, 0},
+		{"0.0.0.0", "0.0.0.0", "", nic.HopNoRoute, 0, 0, [6]byte{}, 0},
+		{"ff02::1", "ff02::1", "", nic.HopNoRoute, 0, 0, [6]byte{}, 0},
+		{"10.0.0.7", "10.0.0.7", "10.0.0.1", nic.HopResolved, 1, 1500, [6]byte{2, 7}, 24},
+		{"10.0.0.6", "10.0.0.6", "10.0.0.1", nic.HopUnresolved, 1, 1500, [6]byte{}, 24},
+		{"10.0.0.8", "10.0.0.8", "10.0.0.1", nic.HopUnresolved, 1, 1500, [6]byte{}, 24},
+		{"10.0.0.9", "10.0.0.9", "10.0.0.1", nic.HopFailed, 1, 1500, [6]byte{}, 24},
+		{"198.51.100.1", "10.0.1.254", "10.0.1.1", nic.HopResolved, 1, 1500, [6]byte{2, 1}, 0},
+		{"10.9.1.1", "10.0.0.254", "10.0.0.1", nic.HopResolved, 1, 1280, [6]byte{2, 2}, 16},
+		{"10.8.1.1", "10.0.0.254", "192.0.2.1", nic.HopResolved, 1, 1500, [6]byte{2, 2}, 16},
+		{"10.7.1.1", "10.0.0.254", "10.0.0.1", nic.HopResolved, 1, 1500, [6]byte{2, 2}, 16},
+		{"10.6.1.1", "10.0.1.254", "10.0.1.1", nic.HopResolved, 1, 1500, [6]byte{2, 1}, 0},
+		{"10.5.1.1", "10.0.1.254", "10.0.1.1", nic.HopResolved, 1, 1500, [6]byte{2, 1}, 0},
+		{"10.4.1.1", "10.4.1.1", "", nic.HopNoRoute, 0, 0, [6]byte{}, 0},
+		{"10.3.1.1", "10.3.1.1", "10.0.0.1", nic.HopResolved, 3, 1420, [6]byte{}, 16},
+		{"10.2.1.1", "fe80::2", "10.0.0.1", nic.HopResolved, 1, 1500, [6]byte{2, 3}, 16},
+		{"10.1.2.1", "10.1.2.1", "", nic.HopNoRoute, 0, 0, [6]byte{}, 0},
+		{"10.1.1.1", "10.1.1.1", "", nic.HopNoRoute, 0, 0, [6]byte{}, 0}, // thrown into the empty table default
+		{"2001:db8::1", "2001:db8::1", "", nic.HopLocal, 0, 0, [6]byte{}, 0},
+		{"2001:db8::", "2001:db8::", "", nic.HopLocal, 0, 0, [6]byte{}, 0},
+		{"2001:db8::2", "2001:db8::2", "2001:db8::1", nic.HopUnresolved, 1, 1500, [6]byte{}, 64},
+		{"2001:db8:1::2", "fe80::2", "2001:db8::1", nic.HopResolved, 1, 1500, [6]byte{2, 3}, 48},
+		{"2001:db8:2::2", "2001:db8:2::2", "", nic.HopNoRoute, 0, 0, [6]byte{}, 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.dst, func(t *testing.T) {
-			want := nic.Hop{State: tt.state, Index: tt.index, MTU: tt.mtu, NextHop: mustIP(tt.next).addr(), DstMAC: tt.mac}
+			want := nic.Hop{State: tt.state, Index: tt.index, MTU: tt.mtu, NextHop: mustIP(tt.next).addr(), DstMAC: tt.mac, Prefix: tt.prefix}
 			if tt.src != "" {
 				want.Src = mustIP(tt.src).addr()
 			}

@@ -28,16 +28,16 @@ func (s *snapshot) Lookup(dst nic.Addr) nic.Hop {
 		hop.State = nic.HopLocal
 		return hop
 	}
+	hop.Prefix = r.bits
+	if a.is4() {
+		hop.Prefix -= v4Bits
+	}
 	p := r.pick(a)
 	if !p.gw.isZero() {
 		a = p.gw
 		hop.NextHop = a.addr()
 	}
 	hop.Index, hop.MTU, hop.SrcMAC = p.index, p.mtu, p.srcMAC
-	hop.Prefix = r.bits
-	if a.is4() {
-		hop.Prefix -= v4Bits
-	}
 	if !p.src.isZero() {
 		hop.Src = p.src.addr()
 	}

@@ -133,7 +133,7 @@ func TestRefusedCommands(t *testing.T) {
 		want syscall.Errno
 	}{
 		{"service twice", addService(have), syscall.EEXIST},
-		{"IPv6", addService(v6), syscall.EAFNOSUPPORT},
+		{"IPv6 without a prefix length", addService(v6), syscall.EINVAL},
 		{"SCTP", addService(sctp), syscall.EPROTONOSUPPORT},
 		{"persistence engine", pe, syscall.EOPNOTSUPP},
 		{"server of no service", addServer(addedID, masq("10.0.2.30")), syscall.ESRCH},
