@@ -4,7 +4,7 @@ export CGO_ENABLED = 0
 GO ?= go
 BIN = bin/vsnat
 
-.PHONY: build run test test-race fuzz e2e bench microbench lint clean
+.PHONY: build run test test-race fuzz e2e bench microbench docs lint clean
 
 build: ## bin/vsnat, and bin/ipvsadm as a link to it
 	$(GO) build -trimpath -o $(BIN) ./cmd/vsnat
@@ -22,6 +22,9 @@ bench: build ## vsnat beside the kernel, and the engine in memory; bench-*.json 
 
 microbench: ## benchmarks of single packages
 	$(GO) test -run '^$$' -bench . -benchtime 200ms ./nat/... ./sched/... ./conntrack/... ./nic/neigh
+
+docs: ## man pages and the API's description, of the program's verbs and types
+	$(GO) test ./cmd/vsnat -run UpToDate -count 1 -update
 
 lint: ## vet, staticcheck, gofumpt
 	$(GO) vet ./...

@@ -24,7 +24,8 @@ func main() {
 	os.Exit(run())
 }
 
-func run() int {
+// rootCommand returns the program's verbs.
+func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "vsnat",
 		Short:         "A layer-4 load balancer that does in userspace what Linux Virtual Server does in the kernel",
@@ -34,7 +35,15 @@ func run() int {
 	}
 	root.AddCommand(runCommand(), checkCommand(), importCommand(), planCommand(), reloadCommand(), confirmCommand(), setCommand(), markCommand(), connsCommand(), serviceCommand(), serverCommand(), ipvsadm.Command(), lab.Command(), bench.Command())
 	root.AddCommand(reportCommands()...)
-	cmd, err := root.ExecuteC()
+	root.InitDefaultCompletionCmd()
+	if c, _, err := root.Find([]string{"completion", "powershell"}); err == nil {
+		c.Parent().RemoveCommand(c) // there is no vsnat where it is used
+	}
+	return root
+}
+
+func run() int {
+	cmd, err := rootCommand().ExecuteC()
 	if err == nil {
 		return 0
 	}

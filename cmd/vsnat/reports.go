@@ -58,7 +58,7 @@ func printStatus(w io.Writer, s *daemon.Status) {
 	fmt.Fprintf(w, "scheduled %d, in %d packets %d bytes, out %d packets %d bytes\n",
 		s.Total.Conns, s.Total.InPkts, s.Total.InBytes, s.Total.OutPkts, s.Total.OutBytes)
 	fmt.Fprintf(w, "a second: scheduled %d, in %d packets %d bytes, out %d packets %d bytes\n\n",
-		s.Rates.CPS, s.Rates.InPPS, s.Rates.InBPS, s.Rates.OutPPS, s.Rates.OutBPS)
+		s.Total.CPS, s.Total.InPPS, s.Total.InBPS, s.Total.OutPPS, s.Total.OutBPS)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "NIC\tframes in\tbytes in\tring full\tframes out\tbytes out\tnot sent\t")
 	for _, n := range s.NICs {

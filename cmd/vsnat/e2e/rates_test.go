@@ -33,7 +33,7 @@ func TestRates(t *testing.T) {
 		out, err := strconv.Atoi(r[4])
 		return err == nil && out > 1000 && r[0] != "0" && r[1] != "0" && r[2] != "0" && r[3] != "0"
 	})
-	if total := report[daemon.Status](s, "status").Rates; total.OutBPS == 0 || total.CPS == 0 {
+	if total := report[daemon.Status](s, "status").Total; total.OutBPS == 0 || total.CPS == 0 {
 		t.Errorf("in total: %+v", total)
 	}
 	s.ipvsadm("-Z")

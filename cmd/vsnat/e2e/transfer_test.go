@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"vsnat/bench/lab"
-	"vsnat/nic"
+	"vsnat/cmd/vsnat/internal/daemon"
 )
 
 const bigFile = 20_000_000
@@ -39,7 +39,7 @@ func TestTransfers(t *testing.T) {
 
 // checkSuperFrames checks that three big files came in by a NIC, in fewer
 // frames than there are full packets in them.
-func checkSuperFrames(t *testing.T, name string, before, after nic.Stats) {
+func checkSuperFrames(t *testing.T, name string, before, after daemon.NICStats) {
 	t.Helper()
 	frames, bytes := after.RxFrames-before.RxFrames, after.RxBytes-before.RxBytes
 	if bytes < 3*bigFile {

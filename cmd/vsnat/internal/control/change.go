@@ -124,15 +124,14 @@ type settingsAnswer struct {
 	Settings []Setting `json:"settings"`
 }
 
-func (s *Server) serveSettings(w http.ResponseWriter, _ *http.Request, _ url.Values) {
-	answer(w, http.StatusOK, settingsAnswer{s.director.Settings()})
+// settingsRequest is the body of PUT /v1/settings: values by name.
+type settingsRequest struct {
+	Settings map[string]int `json:"settings"`
 }
 
 // putSettings changes those settings that the body names, or none.
 func (s *Server) putSettings(w http.ResponseWriter, r *http.Request, _ url.Values) {
-	var req struct {
-		Settings map[string]int `json:"settings"`
-	}
+	var req settingsRequest
 	if done, ok := s.read(w, r, &req); ok {
 		defer done()
 		s.run(w, []Command{{Op: Set, Settings: req.Settings}}, Atomic)
@@ -144,12 +143,12 @@ type marksAnswer struct {
 	Marks []MarkRule `json:"marks"`
 }
 
-func (s *Server) serveMarks(w http.ResponseWriter, _ *http.Request, _ url.Values) {
-	a := marksAnswer{s.director.Marks()}
+func marks(d Director) marksAnswer {
+	a := marksAnswer{d.Marks()}
 	if a.Marks == nil {
 		a.Marks = []MarkRule{}
 	}
-	answer(w, http.StatusOK, a)
+	return a
 }
 
 func (s *Server) putMarks(w http.ResponseWriter, r *http.Request, _ url.Values) {

@@ -93,45 +93,17 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// handler answers a request of one method.
-type handler func(*Server, http.ResponseWriter, *http.Request, url.Values)
-
-// routes are the endpoints below /v1/.
-var routes = map[string]struct {
-	query   []string // parameters it takes
-	methods map[string]handler
-}{
-	"apply":       {nil, post(serveCommands(Stop))},
-	"transaction": {nil, post(serveCommands(Atomic))},
-	"services":    {[]string{"service", "format"}, get((*Server).serveServices)},
-	"connections": {nil, get((*Server).serveConnections)},
-	"timeouts":    {nil, get((*Server).serveTimeouts)},
-	"daemons":     {nil, get((*Server).serveDaemons)},
-	"settings":    {nil, map[string]handler{http.MethodGet: (*Server).serveSettings, http.MethodPut: (*Server).putSettings}},
-	"marks":       {nil, map[string]handler{http.MethodGet: (*Server).serveMarks, http.MethodPut: (*Server).putMarks}},
-	"info":        {nil, get((*Server).serveInfo)},
-	"status":      {nil, get(report(StatusReport))},
-	"drops":       {nil, get(report(DropsReport))},
-	"latency":     {nil, get(report(LatencyReport))},
-	"plan":        {nil, post(serveDeclared(servePlan))},
-	"reload":      {nil, post(serveDeclared(serveReload))},
-	"confirm":     {nil, post(serveDeclared(serveConfirm))},
-}
-
-func get(h handler) map[string]handler  { return map[string]handler{http.MethodGet: h} }
-func post(h handler) map[string]handler { return map[string]handler{http.MethodPost: h} }
-
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	name, ok := strings.CutPrefix(r.URL.Path, "/v1/")
-	route, known := routes[name]
-	if !ok || !known {
+	methods := routes[name]
+	if !ok || methods == nil {
 		fail(w, http.StatusNotFound, &Error{Message: fmt.Sprintf("no such endpoint: %q", r.URL.Path)})
 		return
 	}
-	handle, ok := route.methods[r.Method]
-	if !ok {
-		allowed := strings.Join(slices.Sorted(maps.Keys(route.methods)), ", ")
+	endpoint := methods[r.Method]
+	if endpoint == nil {
+		allowed := strings.Join(slices.Sorted(maps.Keys(methods)), ", ")
 		w.Header().Set("Allow", allowed)
 		fail(w, http.StatusMethodNotAllowed, &Error{Message: fmt.Sprintf("/v1/%s takes %s, not %s", name, allowed, r.Method)})
 		return
@@ -142,7 +114,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	for key, values := range query {
-		if !slices.Contains(route.query, key) {
+		if !slices.ContainsFunc(endpoint.Query, func(p Parameter) bool { return p.Name == key }) {
 			fail(w, http.StatusBadRequest, &Error{Message: fmt.Sprintf("/v1/%s takes no parameter %q", name, key)})
 			return
 		}
@@ -154,7 +126,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodGet {
 		s.gate.answering(r)
 	}
-	handle(s, w, r, query)
+	endpoint.handle(s, w, r, query)
 }
 
 // servicesAnswer is the answer of GET /v1/services.
@@ -240,33 +212,9 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, next func(put fu
 	}
 }
 
-func (s *Server) serveTimeouts(w http.ResponseWriter, _ *http.Request, _ url.Values) {
-	answer(w, http.StatusOK, s.director.Timeouts())
-}
-
 // daemonsAnswer is the answer of GET /v1/daemons.
 type daemonsAnswer struct {
 	Daemons []Daemon `json:"daemons"`
-}
-
-func (s *Server) serveDaemons(w http.ResponseWriter, _ *http.Request, _ url.Values) {
-	answer(w, http.StatusOK, daemonsAnswer{Daemons: s.director.Daemons()})
-}
-
-func (s *Server) serveInfo(w http.ResponseWriter, _ *http.Request, _ url.Values) {
-	answer(w, http.StatusOK, s.director.Info())
-}
-
-// report returns the handler of one of the director's reports.
-func report(name Report) func(*Server, http.ResponseWriter, *http.Request, url.Values) {
-	return func(s *Server, w http.ResponseWriter, _ *http.Request, _ url.Values) {
-		v, err := s.director.Report(name)
-		if err != nil {
-			fail(w, http.StatusServiceUnavailable, refusal(err))
-			return
-		}
-		answer(w, http.StatusOK, v)
-	}
 }
 
 // errorAnswer is the body of every refusal but those of apply.

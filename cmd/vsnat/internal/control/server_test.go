@@ -493,10 +493,8 @@ func FuzzHandler(f *testing.F) {
 	f.Add("PUT", "/v1/marks", `{"marks":[{"mark":7,"src":"2001:db8::/32","protocol":"udp","nic":"eth0"}]}`)
 	f.Add("GET", "/v1/services?service=tcp:10.0.0.1:80", "")
 	f.Add("GET", "/v1/services?service=fwmark6:7", "")
-	for name, r := range routes {
-		for method := range r.methods {
-			f.Add(method, "/v1/"+name, "")
-		}
+	for _, e := range endpoints {
+		f.Add(e.Method, "/v1/"+e.Path, "")
 	}
 	f.Fuzz(func(t *testing.T, method, target, body string) {
 		req, err := http.NewRequest(method, target, strings.NewReader(body))

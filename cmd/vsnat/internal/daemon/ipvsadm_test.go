@@ -28,6 +28,12 @@ func listening(t testing.TB) (*daemon, *control.Client) {
 	r := &fakeRoutes{}
 	e.SetRoutes(r)
 	d := &daemon{log: zap.NewNop(), engine: e, guard: &fakeGuard{}, routes: newFakeWatcher(r)}
+	return d, serve(t, d)
+}
+
+// serve has a daemon answer at a socket, and returns a client of it.
+func serve(t testing.TB, d *daemon) *control.Client {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := control.Listen(path)
 	if err != nil {
@@ -46,7 +52,7 @@ func listening(t testing.TB) (*daemon, *control.Client) {
 			t.Error(err)
 		}
 	})
-	return d, client
+	return client
 }
 
 // TestIpvsadmAsTheKernel replays what the real tool printed over the real kernel.

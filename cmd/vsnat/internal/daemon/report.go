@@ -9,19 +9,17 @@ import (
 	"vsnat/cmd/vsnat/internal/control"
 	"vsnat/cmd/vsnat/internal/latency"
 	"vsnat/nat"
-	"vsnat/nic"
 )
 
 // Status is the report of what the director does now.
 type Status struct {
-	Version     string       `json:"version"`
-	Uptime      float64      `json:"uptime_s"`
-	Guard       string       `json:"guard"`
-	Services    int          `json:"services"`
-	Connections Connections  `json:"connections"`
-	Total       nat.Counters `json:"total"`
-	Rates       nat.Rates    `json:"rates"`
-	NICs        []NIC        `json:"nics"`
+	Version     string        `json:"version"`
+	Uptime      float64       `json:"uptime_s"`
+	Guard       string        `json:"guard"`
+	Services    int           `json:"services"`
+	Connections Connections   `json:"connections"`
+	Total       control.Stats `json:"total"` // of all services
+	NICs        []NIC         `json:"nics"`
 }
 
 // Connections is how full the connection table is.
@@ -33,9 +31,20 @@ type Connections struct {
 
 // NIC is one NIC's part of a Status.
 type NIC struct {
-	Name  string    `json:"name"`
-	Index int       `json:"index"`
-	Stats nic.Stats `json:"stats"`
+	Name  string   `json:"name"`
+	Index int      `json:"index"`
+	Stats NICStats `json:"stats"`
+}
+
+// NICStats are a NIC's counters: [nic.Stats].
+type NICStats struct {
+	RxFrames  uint64 `json:"rx_frames"`  // handed to the worker
+	RxBytes   uint64 `json:"rx_bytes"`   // of those, Ethernet header included
+	RxDropped uint64 `json:"rx_dropped"` // by the kernel, because the ring was full
+	RxCut     uint64 `json:"rx_cut"`     // longer than a receive slot
+	TxFrames  uint64 `json:"tx_frames"`
+	TxBytes   uint64 `json:"tx_bytes"`
+	TxErrors  uint64 `json:"tx_errors"` // frames that were not sent
 }
 
 // Drops is the report of what became of every frame, by NIC.
@@ -81,18 +90,18 @@ func (d *daemon) Report(name control.Report) (any, error) {
 }
 
 func (d *daemon) status() Status {
-	t := d.engine.Table()
+	t, total, rates := d.engine.Table(), d.engine.Total(), d.engine.Rates()
 	return Status{
 		Version: Version, Uptime: time.Since(d.epoch).Seconds() - 1, Guard: d.guardKind(),
 		Services:    len(d.Services()),
 		Connections: Connections{Now: t.Len(), Max: t.Max(), Bytes: t.Bytes()},
-		Total:       d.engine.Total(),
-		Rates:       d.engine.Rates(),
+		Total:       stats(&total, &rates),
 		NICs:        d.nics.list(),
 	}
 }
 
-func (n *nics) list() (all []NIC) {
+func (n *nics) list() []NIC {
+	all := []NIC{}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, l := range n.sorted() {
@@ -105,7 +114,7 @@ func (n *nics) list() (all []NIC) {
 				s.TxErrors += t.TxErrors
 			}
 		}
-		all = append(all, NIC{Name: l.name, Index: l.dev.Index(), Stats: s})
+		all = append(all, NIC{Name: l.name, Index: l.dev.Index(), Stats: NICStats(s)})
 	}
 	return all
 }

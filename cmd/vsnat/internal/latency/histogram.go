@@ -75,7 +75,7 @@ type Summary struct {
 // Summarize adds up histograms. budget is in nanoseconds; a bucket that
 // reaches over it counts as over.
 func Summarize(budget int64, hs ...*Histogram) Summary {
-	var s Summary
+	s := Summary{Buckets: []Bucket{}}
 	var over uint64
 	var sum int64
 	for i := range buckets {
