@@ -41,14 +41,14 @@ func (a *answers) next() (*nic.Frame, []byte) {
 
 // hostAnswer deals with a packet that IPVS leaves to the host. Where the guard
 // has kept it from the host, we answer as the host's stack would that has no
-// socket for it: a reset, or port unreachable.
+// socket for it: a reset, an ABORT, or port unreachable.
 func (w *Worker) hostAnswer(j *job) Verdict {
 	p := w.pkt
 	if !w.e.opt.Guarded || !w.snap.owns(p, w.index) {
 		return passed
 	}
 	switch {
-	case p.Frag && p.Proto == ProtoTCP:
+	case p.Frag && p.Proto != ProtoUDP:
 		return drop(Fragment) // what it acknowledges is not known
 	case !p.Frag && !w.checksumOK(j):
 		return drop(BadChecksum)
@@ -56,16 +56,14 @@ func (w *Worker) hostAnswer(j *job) Verdict {
 	if w.pkt.Proto == ProtoUDP {
 		return w.answerError(j, w.pkt.Dst, portUnreachable, 0)
 	}
-	tcp := wire.TCP(j.l4)
-	if !tcp.IsValid() {
+	if w.pkt.Proto == ProtoTCP && !wire.TCP(j.l4).IsValid() {
 		return drop(Truncated)
 	}
-	if tcp.Flags()&wire.RST != 0 || !unicast(&w.pkt.Src) {
+	if w.ends(j) || !unicast(&w.pkt.Src) {
 		return drop(NoAnswer)
 	}
 	f, room := w.answers.next()
-	n := wire.BuildTCPReset(room, j.ip)
-	return w.answer(f, n, w.pkt.Src, j.eth, j.i)
+	return w.answer(f, w.refusal(room, j), w.pkt.Src, j.eth, j.i)
 }
 
 // checksumOK verifies the transport checksum of a packet we are to answer. One
@@ -74,8 +72,14 @@ func (w *Worker) checksumOK(j *job) bool {
 	if j.partial() || j.f.VNet()[0]&nic.VNetDataValid != 0 {
 		return true
 	}
-	if j.proto == ProtoUDP && !w.pkt.V6 && wire.UDP(j.l4).Checksum() == 0 {
-		return true
+	switch j.proto {
+	case ProtoUDP:
+		if !w.pkt.V6 && wire.UDP(j.l4).Checksum() == 0 {
+			return true
+		}
+	case ProtoSCTP:
+		s := wire.SCTP(j.l4)
+		return s.IsValid() && s.Checksum() == s.CalculateChecksum()
 	}
 	return wire.Fold(wire.Sum(j.l4, j.ip.PseudoSum(j.proto, len(j.l4)))) == 0xffff
 }

@@ -66,8 +66,8 @@ func (tx *Tx) AddService(spec ServiceSpec) error {
 }
 
 func supported(op string, k ServiceKey) error {
-	if k.Mark == 0 && k.Proto != ProtoTCP && k.Proto != ProtoUDP {
-		return refuse(op, k, syscall.EPROTONOSUPPORT, "only TCP and UDP services are supported")
+	if k.Mark == 0 && k.Proto != ProtoTCP && k.Proto != ProtoUDP && k.Proto != ProtoSCTP {
+		return refuse(op, k, syscall.EPROTONOSUPPORT, "services are of TCP, UDP or SCTP")
 	}
 	return nil
 }

@@ -49,6 +49,14 @@ func (x *entryDropper) dispensable(e *Engine, snap *snapshot, c *conntrack.Conn,
 	case c.Flags&conntrack.Template != 0:
 		d := e.destOf(snap, c.Server)
 		return !c.Assured() || d != nil && d.service.Load().spec.Load().OnePacket && x.unlucky(c, now)
+	case c.Proto == ProtoSCTP:
+		switch state.SCTP(c.State) {
+		case state.SCTPInit1, state.SCTPInit:
+			return true
+		case state.SCTPEstablished:
+			return x.unlucky(c, now)
+		}
+		return false
 	case c.Proto != ProtoTCP:
 		return x.unlucky(c, now)
 	}

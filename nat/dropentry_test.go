@@ -76,6 +76,23 @@ func TestDropEntry(t *testing.T) {
 				b.in(clientNIC, packet(ProtoUDP, numberedClient(i), dnsVIP, 0, nil))
 			}
 		}, minute, 40},
+		{"SCTP, INIT", func(b *bed) {
+			for i := range 40 {
+				b.in(clientNIC, chunks(numberedClient(i), sctpVIP, wire.SCTPInit))
+			}
+		}, 0, 40},
+		{"SCTP, INIT ACK was seen", func(b *bed) {
+			for i := range 40 {
+				b.in(clientNIC, chunks(numberedClient(i), sctpVIP, wire.SCTPInit))
+				b.in(serverNIC, chunks(sctpRIP, numberedClient(i), wire.SCTPInitAck))
+			}
+		}, minute, 0},
+		{"SCTP, established, one packet, long ago", func(b *bed) {
+			for i := range 40 {
+				b.in(clientNIC, chunks(numberedClient(i), sctpVIP, wire.SCTPInit))
+				b.in(serverNIC, chunks(sctpRIP, numberedClient(i), wire.SCTPCookieAck))
+			}
+		}, minute, 40},
 		{"a template and its half-open connection", func(b *bed) {
 			b.command("-E -t 192.0.2.1:80 -s rr -p 300")
 			b.in(clientNIC, packet(ProtoTCP, client, vip, wire.SYN, nil))
@@ -87,7 +104,8 @@ func TestDropEntry(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := newFragmentBed(t)
-			b.command("-d -u 192.0.2.1:53 -r 10.0.0.11:5353", "-a -u 192.0.2.1:53 -r 10.0.0.11:5353 -m")
+			b.command("-d -u 192.0.2.1:53 -r 10.0.0.11:5353", "-a -u 192.0.2.1:53 -r 10.0.0.11:5353 -m",
+				"-A --sctp-service 192.0.2.1:3868 -s rr", "-a --sctp-service 192.0.2.1:3868 -r 10.0.0.11:3869 -m")
 			c.make(b)
 			b.now += c.wait
 			if n := b.dropped(); n != 0 {

@@ -103,6 +103,10 @@ func (s *sent) checksums(t testing.TB) {
 		if !wire.ICMPv4(l4).ChecksumOK() {
 			t.Error("ICMP checksum is wrong")
 		}
+	case wire.ProtoSCTP:
+		if c := wire.SCTP(l4); c.Checksum() != c.CalculateChecksum() {
+			t.Error("SCTP checksum is wrong")
+		}
 	default:
 		if wire.Fold(wire.Sum(l4, ip.PseudoSum(s.pkt.Proto, len(l4)))) != 0xffff {
 			t.Error("transport checksum is wrong")
@@ -469,7 +473,10 @@ func TestJudgingAllocatesNothing(t *testing.T) {
 		packet(ProtoTCP, client, vip, wire.ACK, []byte("data")),
 		packet(ProtoTCP, netip.MustParseAddrPort("192.0.2.9:9"), vip, wire.ACK, nil),
 		packet(ProtoUDP, client, netip.MustParseAddrPort("192.0.2.1:53"), 0, []byte("query")),
+		chunks(client, sctpVIP, wire.SCTPInit), chunks(client, sctpVIP, wire.SCTPCookieEcho, wire.SCTPData),
+		chunks(addrPort(client.Addr(), 9), sctpVIP, wire.SCTPData),
 	}
+	b.command("-A --sctp-service 192.0.2.1:3868 -s rr", "-a --sctp-service 192.0.2.1:3868 -r 10.0.0.11:3869 -m")
 	fresh := make([][]byte, len(frames))
 	for i := range frames {
 		fresh[i] = append([]byte(nil), frames[i].Buf...)

@@ -68,7 +68,7 @@ func (f *fragments) init(seed uint64) {
 // followed reports whether the fragments of such a datagram are kept track of.
 func (w *Worker) followed(p *wire.Packet) bool {
 	// What an IPv6 packet's later fragment names may be an extension header.
-	return (p.Proto == ProtoTCP || p.Proto == ProtoUDP || p.V6 && !p.FirstFrag) &&
+	return (p.Proto == ProtoTCP || p.Proto == ProtoUDP || p.Proto == ProtoSCTP || p.V6 && !p.FirstFrag) &&
 		(w.snap.vips.has(&p.Dst) || w.snap.backends.has(&p.Src) || len(w.snap.rules) > 0)
 }
 

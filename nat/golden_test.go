@@ -84,11 +84,8 @@ func command(e *Engine, line string) error {
 	for i := 1; i < len(f); i++ {
 		next := func() string { i++; return f[i] }
 		switch f[i] {
-		case "-t", "-u":
-			svc.Key.Proto = ProtoTCP
-			if f[i] == "-u" {
-				svc.Key.Proto = ProtoUDP
-			}
+		case "-t", "-u", "--sctp-service":
+			svc.Key.Proto = map[string]uint8{"-t": ProtoTCP, "-u": ProtoUDP, "--sctp-service": ProtoSCTP}[f[i]]
 			ap := netip.MustParseAddrPort(next())
 			svc.Key.Addr, svc.Key.Port = ap.Addr().As16(), ap.Port()
 			if ap.Addr().Is6() {

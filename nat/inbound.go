@@ -4,12 +4,11 @@ import (
 	"vsnat/conntrack"
 	"vsnat/conntrack/state"
 	"vsnat/nat/forward"
-	"vsnat/nat/wire"
 	"vsnat/nic"
 	"vsnat/sched"
 )
 
-// inbound deals with a TCP or UDP packet to a VIP or with a mark (ip_vs_in in the kernel's
+// inbound deals with a packet of a protocol that services have to a VIP or with a mark (ip_vs_in in the kernel's
 // ip_vs_core.c).
 func (w *Worker) inbound(j *job) Verdict {
 	p := w.pkt
@@ -39,7 +38,7 @@ func (w *Worker) inboundLocked(j *job, s *conntrack.Shard, hash uint64, key *con
 		}
 		if r == givesUp {
 			old, c = c.Ref(), nil
-		} else if outlived, ends := w.outlived(c, d); r == rulesNot && outlived {
+		} else if outlived, ends := w.outlived(j, c, d); r == rulesNot && outlived {
 			// The new connection stands before the old one, which ends with its
 			// timer's next tick (ip_vs_conn_expire_now).
 			if ends {
@@ -64,7 +63,7 @@ func (w *Worker) inboundLocked(j *job, s *conntrack.Shard, hash uint64, key *con
 	n.InPkts++
 	n.InBytes += uint64(len(j.ip))
 	c.InBytes += uint64(len(j.ip))
-	w.step(c, d, state.Input)
+	w.step(j, c, d, state.Input)
 	v := w.toServer(j, c)
 	c.InPkts++
 	if c.Flags&conntrack.OnePacket != 0 {
@@ -99,7 +98,10 @@ func (w *Worker) schedule(j *job, s *conntrack.Shard, hash uint64, key *conntrac
 		}
 		return nil, v
 	}
-	if p.Proto == ProtoTCP && (p.TCPFlags&wire.RST != 0 || p.TCPFlags&wire.SYN == 0 && !w.snap.settings.SloppyTCP) {
+	switch may, torn := w.schedulable(j); {
+	case torn:
+		return nil, drop(Truncated)
+	case !may:
 		return nil, w.hostAnswer(j)
 	}
 	if !foreign(&p.Src) || w.routes.Local(p.Src) {
@@ -181,7 +183,7 @@ func (w *Worker) noServer(j *job, spec *ServiceSpec) Verdict {
 // step follows the connection's state machine over the packet, keeps the
 // server's count of active connections, and tells the template that the server
 // answers.
-func (w *Worker) step(c *conntrack.Conn, d *dest, dir state.Dir) {
+func (w *Worker) step(j *job, c *conntrack.Conn, d *dest, dir state.Dir) {
 	timeouts := w.e.timeouts.Load()
 	if c.Proto == ProtoUDP {
 		c.SetTimeout(timeouts.UDP)
@@ -199,13 +201,23 @@ func (w *Worker) step(c *conntrack.Conn, d *dest, dir state.Dir) {
 			dir = state.InputOnly
 		}
 	}
-	next := state.NextTCP(w.snap.defences.secure, dir, state.TCPEvent(w.pkt.TCPFlags), state.TCP(c.State))
-	c.SetTimeout(timeouts.TCP[next])
-	if next == state.TCP(c.State) {
+	var next, established uint8
+	if c.Proto == ProtoSCTP {
+		ev, ok := j.sctpEvent()
+		if !ok {
+			return // says nothing; the timer starts again all the same
+		}
+		next, established = uint8(state.NextSCTP(dir, ev, state.SCTP(c.State))), uint8(state.SCTPEstablished)
+	} else {
+		next = uint8(state.NextTCP(w.snap.defences.secure, dir, state.TCPEvent(w.pkt.TCPFlags), state.TCP(c.State)))
+		established = uint8(state.TCPEstablished)
+	}
+	c.SetTimeout(timeouts.Of(c.Proto, next))
+	if next == c.State {
 		return
 	}
-	c.State = uint8(next)
-	if next == state.TCPEstablished && c.Control != 0 {
+	c.State = next
+	if next == established && c.Control != 0 {
 		w.e.table.Assure(c.Control)
 	}
 	d.recount(c)
@@ -246,6 +258,9 @@ func (w *Worker) toServer(j *job, c *conntrack.Conn) Verdict {
 			return drop(TooBig)
 		}
 		j.long = true
+	}
+	if c.Method() == conntrack.Masq && w.cannotRewrite(c.Proto, c.VirtualPort, c.DestPort) {
+		return drop(Fragment)
 	}
 	if c.Method() == conntrack.Masq && !forward.MasqIn(j.ip, j.l4, c.Proto, j.partial(), c) {
 		return drop(Truncated)

@@ -35,10 +35,10 @@ type Traffic uint8
 
 // The classes of traffic.
 const (
-	// Established are the packets of a TCP connection, in both directions, but for
-	// its client's SYNs.
+	// Established are the packets of a TCP connection or SCTP association, in both
+	// directions, but for its client's SYNs and INITs.
 	Established Traffic = iota
-	// NewTCP are SYNs on a TCP connection's addresses and ports: repeated ones, and
+	// NewTCP are SYNs, or INITs, on a connection's addresses and ports: repeated ones, and
 	// those of a client that uses its port again. Other SYNs are no affair of a
 	// server in trouble, as none is picked that is.
 	NewTCP

@@ -3,7 +3,6 @@ package nat
 import (
 	"vsnat/conntrack"
 	"vsnat/conntrack/state"
-	"vsnat/nat/wire"
 )
 
 // What packets meet when their connection's server is in trouble. The table
@@ -31,7 +30,7 @@ func (w *Worker) ruled(j *job, s *conntrack.Shard, c *conntrack.Conn, d *dest, f
 	switch {
 	case c.Proto == ProtoUDP:
 		return w.ruledFlow(j, s, c, d, acts[UDPFlow])
-	case w.pkt.TCPFlags&wire.SYN == 0:
+	case !w.begins(j):
 		return w.ruledSegment(j, s, c, d, acts[Established], true)
 	}
 	a := acts[NewTCP]
@@ -63,9 +62,9 @@ func (w *Worker) refuseNew(j *job, d *dest, a Action) (v Verdict, told bool) {
 	switch {
 	case !w.pkt.Frag && !w.checksumOK(j):
 		return drop(BadChecksum), false
-	case a == ResetClient && w.pkt.Proto == ProtoTCP:
+	case a == ResetClient && w.pkt.Proto != ProtoUDP:
 		f, room := w.answers.next()
-		v = w.answer(f, wire.BuildTCPReset(room, j.ip), w.pkt.Src, j.eth, j.i)
+		v = w.answer(f, w.refusal(room, j), w.pkt.Src, j.eth, j.i)
 	default:
 		a = Unreachable
 		v = w.answerError(j, w.pkt.Dst, portUnreachable, 0)
@@ -108,13 +107,13 @@ func (d *dest) giveUp(s *conntrack.Shard, c *conntrack.Conn, now int64) {
 	}
 }
 
-// ruledSegment is ruled for a segment of a TCP connection that begins none, from
-// its client or from its server.
+// ruledSegment is ruled for a packet of a TCP connection, or of an SCTP association,
+// that begins none, from its client or from its server.
 func (w *Worker) ruledSegment(j *job, s *conntrack.Shard, c *conntrack.Conn, d *dest, a Action, fromClient bool) (ruling, Verdict) {
 	switch {
 	case a == AsKernel:
 		return rulesNot, Verdict{}
-	case a == Keep, w.pkt.TCPFlags&wire.RST != 0, state.TCP(c.State) == state.TCPTimeWait:
+	case a == Keep, w.ends(j), c.Proto == ProtoTCP && state.TCP(c.State) == state.TCPTimeWait:
 		// A reset ends it as well as ours would, and what is over needs none.
 		return keeps, Verdict{}
 	case w.pkt.Frag:
@@ -123,10 +122,8 @@ func (w *Worker) ruledSegment(j *job, s *conntrack.Shard, c *conntrack.Conn, d *
 		return ends, drop(BadChecksum)
 	}
 	v := w.reset(j, c, a, fromClient)
-	if v == replied && state.TCP(c.State) != state.TCPClose {
+	if v == replied && w.close(c) {
 		d.tell(a)
-		c.State = uint8(state.TCPClose)
-		c.SetTimeout(w.e.timeouts.Load().TCP[state.TCPClose])
 		d.recount(c)
 		// The other side has this long to hear of it, too.
 		s.Arm(c, w.now, c.Timeout())
@@ -145,7 +142,7 @@ func (w *Worker) reset(j *job, c *conntrack.Conn, a Action, fromClient bool) Ver
 	v := drop(NoAnswer)
 	if back {
 		f, room := w.answers.next()
-		v = w.answer(f, wire.BuildTCPReset(room, j.ip), w.pkt.Src, j.eth, j.i)
+		v = w.answer(f, w.refusal(room, j), w.pkt.Src, j.eth, j.i)
 	}
 	if !on {
 		return v
@@ -158,7 +155,7 @@ func (w *Worker) reset(j *job, c *conntrack.Conn, a Action, fromClient bool) Ver
 		to, toPort = c.Virtual, c.VirtualPort
 	}
 	f, room := w.answers.next()
-	n := wire.BuildTCPResetOnward(room, j.ip, &from, fromPort, &to, toPort)
+	n := w.onward(room, j, &from, fromPort, &to, toPort)
 	o := w.answer(f, n, next, nil, j.i)
 	if v != replied {
 		return o

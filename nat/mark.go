@@ -19,7 +19,7 @@ import (
 // value of a field stands for any.
 type Selector struct {
 	Src, Dst netip.Prefix
-	Proto    uint8 // [ProtoTCP] or [ProtoUDP]
+	Proto    uint8 // [ProtoTCP], [ProtoUDP] or [ProtoSCTP]
 	// FirstPort and LastPort bound the destination port, in host byte order.
 	FirstPort, LastPort uint16
 	NIC                 int // ifindex of the receiving NIC
@@ -66,8 +66,8 @@ func (s *Selector) wrong() string {
 		}
 	}
 	switch {
-	case s.Proto != 0 && s.Proto != ProtoTCP && s.Proto != ProtoUDP:
-		return fmt.Sprintf("protocol %d is neither TCP (6) nor UDP (17)", s.Proto)
+	case s.Proto != 0 && s.Proto != ProtoTCP && s.Proto != ProtoUDP && s.Proto != ProtoSCTP:
+		return fmt.Sprintf("protocol %d is none of TCP (6), UDP (17) and SCTP (132)", s.Proto)
 	case s.FirstPort > s.LastPort:
 		return fmt.Sprintf("ports %d to %d are in the wrong order", s.FirstPort, s.LastPort)
 	case s.Src.IsValid() && s.Dst.IsValid() && s.Src.Addr().Is4() != s.Dst.Addr().Is4():

@@ -268,8 +268,8 @@ func TestOwnedByMarks(t *testing.T) {
 			"an address",
 			[]MarkRule{{to("198.51.100.9/32"), 7}},
 			"", "10.0.0.11:80",
-			slices.Concat(all(tcp, 0, "198.51.100.9"), all(udp, 0, "198.51.100.9")),
-			slices.Concat(all(tcp, 80, "10.0.0.11"), all(udp, 80, "10.0.0.11")), 0,
+			slices.Concat(all(tcp, 0, "198.51.100.9"), all(udp, 0, "198.51.100.9"), all(ProtoSCTP, 0, "198.51.100.9")),
+			slices.Concat(all(tcp, 80, "10.0.0.11"), all(udp, 80, "10.0.0.11"), all(ProtoSCTP, 80, "10.0.0.11")), 0,
 		},
 		{
 			"a protocol and a port",

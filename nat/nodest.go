@@ -3,7 +3,6 @@ package nat
 import (
 	"vsnat/conntrack"
 	"vsnat/conntrack/state"
-	"vsnat/nat/wire"
 )
 
 // What becomes of connections whose server is gone, or to be left
@@ -12,9 +11,9 @@ import (
 // outlived reports whether the connection, of server d, does not count for this
 // packet of its client, which is scheduled anew then, and if so whether the connection
 // ends (ip_vs_in_hook).
-func (w *Worker) outlived(c *conntrack.Conn, d *dest) (outlived, ends bool) {
+func (w *Worker) outlived(j *job, c *conntrack.Conn, d *dest) (outlived, ends bool) {
 	set := &w.snap.settings
-	if w.pkt.Proto == ProtoTCP && w.pkt.TCPFlags&wire.SYN != 0 &&
+	if (set.ExpireNodestConn || set.ConnReuseMode != 0) && w.begins(j) &&
 		(set.ExpireNodestConn && d != nil && d.quiesced.Load() || reusable(c, set.ConnReuseMode)) {
 		return true, c.Children() == 0
 	}
@@ -22,11 +21,14 @@ func (w *Worker) outlived(c *conntrack.Conn, d *dest) (outlived, ends bool) {
 	return gone, gone
 }
 
-// reusable reports whether a SYN on this connection's addresses and ports
+// reusable reports whether a SYN or INIT on this connection's addresses and ports
 // starts another one (is_new_conn_expected).
 func reusable(c *conntrack.Conn, mode int) bool {
 	if mode == 0 || c.Control != 0 {
 		return false
+	}
+	if c.Proto == ProtoSCTP {
+		return state.SCTP(c.State) == state.SCTPClosed
 	}
 	switch state.TCP(c.State) {
 	case state.TCPTimeWait, state.TCPClose:

@@ -7,7 +7,7 @@ import (
 	"vsnat/nic"
 )
 
-// outbound deals with a TCP or UDP packet that goes to no VIP: a reply from a
+// outbound deals with a packet of a protocol that services have that goes to no VIP: a reply from a
 // real server, if it is one of a connection (ip_vs_out in ip_vs_core.c).
 func (w *Worker) outbound(j *job) Verdict {
 	p := w.pkt
@@ -37,6 +37,9 @@ func (w *Worker) outbound(j *job) Verdict {
 	}
 	hop := w.hop(c.Client)
 	v, ok := w.routable(j, hop)
+	if ok && w.cannotRewrite(c.Proto, c.DestPort, c.VirtualPort) {
+		v, ok = drop(Fragment), false
+	}
 	if ok {
 		w.fromServer(j, s, c, d, renews)
 		j.next = c.Client
@@ -63,7 +66,7 @@ func (w *Worker) fromServer(j *job, s *conntrack.Shard, c *conntrack.Conn, d *de
 	}
 	if d != nil {
 		w.observe(c, d)
-		w.step(c, d, state.Output)
+		w.step(j, c, d, state.Output)
 	}
 	s.Arm(c, w.now, c.Timeout())
 }

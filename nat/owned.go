@@ -192,7 +192,7 @@ func sources(rules []MarkRule, spec *ServiceSpec, server ServerKey) []Endpoint {
 			ep.Port = 0
 		}
 		var list []Endpoint
-		for _, ep.Proto = range []uint8{ProtoTCP, ProtoUDP} {
+		for _, ep.Proto = range Protocols() {
 			if slices.ContainsFunc(rules, func(r MarkRule) bool { return r.Mark == k.Mark && r.of(k.V6) && r.takes(ep.Proto) }) {
 				list = append(list, ep)
 			}
@@ -224,7 +224,7 @@ func (s *Selector) list() (eps []Endpoint, ok bool) {
 	}
 	protos := []uint8{s.Proto}
 	if s.Proto == 0 {
-		protos = []uint8{ProtoTCP, ProtoUDP}
+		protos = Protocols()
 	}
 	free := s.Dst.Addr().BitLen() - s.Dst.Bits()
 	if free >= bits.Len(maxListed) || ports*len(protos)<<free > maxListed {

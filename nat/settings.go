@@ -24,6 +24,9 @@ type Settings struct {
 	// SloppyTCP has any TCP packet but a reset begin a connection, not only a
 	// SYN: for a director that takes over from another (sloppy_tcp).
 	SloppyTCP bool
+	// SloppySCTP is the same for SCTP: any packet but an ABORT, not only an INIT
+	// (sloppy_sctp).
+	SloppySCTP bool
 	// DropEntry ends half-open and little used connections, a part of the table
 	// every second (drop_entry); DropPacket drops one in so many packets that would
 	// begin a connection (drop_packet), and SecureTCP follows TCP by tables in which
@@ -81,6 +84,7 @@ func SettingList() []Setting {
 		{"lblcr_expiration", "the same for lblcr", anyInt, func(s *Settings) any { return &s.LBLCRExpiration }},
 		{"run_estimation", "estimate rates every two seconds", 1, func(s *Settings) any { return &s.RunEstimation }},
 		{"secure_tcp", "stricter TCP states: 0 no, 1 if memory is short, 3 yes", 3, func(s *Settings) any { return &s.SecureTCP }},
+		{"sloppy_sctp", "any SCTP packet but an ABORT may begin a connection", 1, func(s *Settings) any { return &s.SloppySCTP }},
 		{"sloppy_tcp", "any TCP packet but a reset may begin a connection", 1, func(s *Settings) any { return &s.SloppyTCP }},
 	}
 }

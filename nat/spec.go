@@ -14,9 +14,13 @@ type Addr = [16]byte
 
 // The IP protocols that virtual services may have.
 const (
-	ProtoTCP uint8 = 6
-	ProtoUDP uint8 = 17
+	ProtoTCP  uint8 = 6
+	ProtoUDP  uint8 = 17
+	ProtoSCTP uint8 = 132
 )
+
+// Protocols returns the protocols that virtual services may have.
+func Protocols() []uint8 { return []uint8{ProtoTCP, ProtoUDP, ProtoSCTP} }
 
 // ServiceKey names a virtual service: by protocol, VIP and port (host order; 0
 // is all ports that no other service has), or by a firewall mark.
@@ -78,6 +82,8 @@ func protoName(p uint8) string {
 		return "tcp"
 	case ProtoUDP:
 		return "udp"
+	case ProtoSCTP:
+		return "sctp"
 	}
 	return fmt.Sprintf("protocol %d", p)
 }

@@ -267,7 +267,7 @@ func (w *Worker) read(j *job, f *nic.Frame, i int) Verdict {
 	switch {
 	case j.later, p.Proto == wire.ProtoICMP, p.Proto == wire.ProtoICMPv6:
 		return undecided
-	case p.Proto != ProtoTCP && p.Proto != ProtoUDP:
+	case p.Proto != ProtoTCP && p.Proto != ProtoUDP && p.Proto != ProtoSCTP:
 		return passed
 	case j.in:
 		j.hash = w.e.table.Hash(p.Proto, p.Src, p.SrcPort)
@@ -300,6 +300,9 @@ func (w *Worker) judge(j *job) Verdict {
 
 // judgeFlow decides about a packet of a protocol that services have.
 func (w *Worker) judgeFlow(j *job) Verdict {
+	if w.pkt.Proto == ProtoSCTP {
+		j.completeSCTP()
+	}
 	switch {
 	case j.in:
 		return w.inbound(j)

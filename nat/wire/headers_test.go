@@ -422,80 +422,30 @@ func TestSCTPChecksumVector(t *testing.T) {
 	}
 }
 
-func TestSCTPChunk(t *testing.T) {
-	b := make(SCTP, SCTPLen)
-	b = append(b, SCTPCookieAck, 0, 0, 5, 'x', 0, 0, 0) // length 5, padded to 8
-	b = append(b, SCTPAbort, 0, 0, 4)
-	typ, next, ok := b.Chunk(SCTPLen)
-	if typ != SCTPCookieAck || next != SCTPLen+8 || !ok {
-		t.Fatalf("first chunk: %d, next at %d, %v", typ, next, ok)
-	}
-	typ, next, ok = b.Chunk(next)
-	if typ != SCTPAbort || next != len(b) || !ok {
-		t.Fatalf("second chunk: %d, next at %d, %v", typ, next, ok)
-	}
-	if _, _, ok = b.Chunk(next); ok {
-		t.Error("a third chunk behind the end")
-	}
-	for _, off := range []int{-1, 0, SCTPLen - 1, len(b) - 3, len(b) + 100} {
-		if _, _, ok := b.Chunk(off); ok {
-			t.Errorf("a chunk at offset %d", off)
-		}
-	}
-	b[SCTPLen+3] = 3
-	if _, _, ok := b.Chunk(SCTPLen); ok {
-		t.Error("a chunk of length 3: the walk would not end")
-	}
-}
-
-func TestICMPv4(t *testing.T) {
-	b := ICMPv4(serialize(t, &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(3, 4), Seq: 1400}, gopacket.Payload("quote")))
-	if !b.IsValid() || b.Type() != ICMPv4DstUnreachable || b.Code() != ICMPv4FragNeeded || b.MTU() != 1400 ||
-		string(b.Payload()) != "quote" || !b.ChecksumOK() || b.Checksum() != ^naiveSum(append([]byte{3, 4, 0, 0}, b[4:]...)) {
-		t.Errorf("read %d %d %d %q %v", b.Type(), b.Code(), b.MTU(), b.Payload(), b.ChecksumOK())
-	}
-	b[8] ^= 1
-	if b.ChecksumOK() {
-		t.Error("wrong checksum is OK")
-	}
-	if b[:7].IsValid() {
-		t.Error("7 bytes are valid")
-	}
-	errs := map[uint8]bool{3: true, 4: true, 5: true, 11: true, 12: true}
-	related := map[uint8]bool{3: true, 4: true, 11: true}
-	for typ := range 256 {
-		b[0] = byte(typ)
-		if b.IsError() != errs[byte(typ)] || b.IsRelated() != related[byte(typ)] {
-			t.Errorf("type %d: error %v, related %v", typ, b.IsError(), b.IsRelated())
-		}
-	}
-}
-
-func TestICMPv6(t *testing.T) {
-	r := rng(t)
-	src, dst := rand16(r), rand16(r)
-	ip := &layers.IPv6{Version: 6, NextHeader: layers.IPProtocolICMPv6, SrcIP: src[:], DstIP: dst[:]}
-	m := &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(2, 0)}
-	if err := m.SetNetworkLayerForChecksum(ip); err != nil {
-		t.Fatal(err)
-	}
-	p := IPv6(serialize(t, ip, m, gopacket.Payload("\x00\x00\x05\x14quote")))
-	b := ICMPv6(p.Payload())
-	if !b.IsValid() || b.Type() != ICMPv6PacketTooBig || b.Code() != 0 || b.MTU() != 1300 ||
-		string(b.Payload()) != "quote" || !b.ChecksumOK(src, dst) || b.Checksum() == 0 {
-		t.Errorf("read %d %d %d %q %v", b.Type(), b.Code(), b.MTU(), b.Payload(), b.ChecksumOK(src, dst))
-	}
-	b[8] ^= 1
-	if b.ChecksumOK(src, dst) {
-		t.Error("wrong checksum is OK")
-	}
-	if b[:7].IsValid() {
-		t.Error("7 bytes are valid")
-	}
-	for typ := range 256 {
-		b[0] = byte(typ)
-		if b.IsError() != (typ < 128) {
-			t.Errorf("type %d: error %v", typ, b.IsError())
+func TestSCTPChunks(t *testing.T) {
+	head := make([]byte, SCTPLen)
+	abort := []byte{SCTPAbort, 0, 0, 4}
+	for _, tt := range []struct {
+		name          string
+		chunks        []byte
+		first, second uint8
+		ok            bool
+	}{
+		{"none", nil, 0, 0, false},
+		{"half a chunk header", []byte{SCTPInit, 0, 0}, 0, 0, false},
+		{"INIT", []byte{SCTPInit, 0, 0, 20}, SCTPInit, 0, true},
+		{"a first chunk of length 0", []byte{SCTPInit, 0, 0, 0}, SCTPInit, 0, true},
+		{"ABORT behind DATA does not count", append([]byte{SCTPData, 0, 0, 4}, abort...), SCTPData, 0, true},
+		{"ABORT behind COOKIE ACK", append([]byte{SCTPCookieAck, 0, 0, 4}, abort...), SCTPCookieAck, SCTPAbort, true},
+		{"ABORT behind padding", append([]byte{SCTPCookieEcho, 0, 0, 5, 'x', 0, 0, 0}, abort...), SCTPCookieEcho, SCTPAbort, true},
+		{"a cookie of length 3", append([]byte{SCTPCookieEcho, 0, 0, 3}, abort...), SCTPCookieEcho, 0, true},
+		{"a cookie longer than the packet", append([]byte{SCTPCookieEcho, 0, 0xff, 0xff}, abort...), SCTPCookieEcho, 0, true},
+		{"half an ABORT", append([]byte{SCTPCookieEcho, 0, 0, 4}, abort[:3]...), SCTPCookieEcho, 0, true},
+		{"SACK behind COOKIE ACK", []byte{SCTPCookieAck, 0, 0, 4, SCTPSack, 0, 0, 16}, SCTPCookieAck, SCTPSack, true},
+	} {
+		first, second, ok := SCTP(append(head[:SCTPLen:SCTPLen], tt.chunks...)).Chunks()
+		if first != tt.first || second != tt.second || ok != tt.ok {
+			t.Errorf("%s: %d, %d, %v; want %d, %d, %v", tt.name, first, second, ok, tt.first, tt.second, tt.ok)
 		}
 	}
 }

@@ -80,17 +80,26 @@ func (b SCTP) CalculateChecksum() uint32 {
 // SetChecksum sets the checksum field and nothing else.
 func (b SCTP) SetChecksum(c uint32) { binary.LittleEndian.PutUint32(b[sctpChecksum:], c) }
 
-// Chunk returns the type of the chunk at offset off of the packet and the
-// offset of the chunk after it, lengths being rounded up to four bytes (RFC
-// 9260, section 3.2). ok is false if the chunk's header is not whole or its
-// length impossible; off of the first chunk is [SCTPLen].
-func (b SCTP) Chunk(off int) (typ uint8, next int, ok bool) {
-	if off < SCTPLen || off > len(b)-SCTPChunkLen {
+// Chunks returns the type of the first chunk (RFC 9260, section 3.2) and, if that
+// is a COOKIE ECHO or COOKIE ACK, the type of the one that follows it: no other
+// chunk says more about the association than the first (set_sctp_state in
+// net/netfilter/ipvs/ip_vs_proto_sctp.c). second is [SCTPData], which says nothing,
+// when it is not looked for or not there. ok is false if the first chunk's header is
+// not whole.
+func (b SCTP) Chunks() (first, second uint8, ok bool) {
+	if len(b) < SCTPLen+SCTPChunkLen {
 		return 0, 0, false
 	}
-	n := int(binary.BigEndian.Uint16(b[off+2:]))
-	if n < SCTPChunkLen {
-		return 0, 0, false
+	first = b[SCTPLen]
+	if first != SCTPCookieEcho && first != SCTPCookieAck {
+		return first, 0, true
 	}
-	return b[off], off + (n+3)&^3, true
+	n := b.chunkLen(SCTPLen)
+	if next := SCTPLen + (n+3)&^3; n >= SCTPChunkLen && next <= len(b)-SCTPChunkLen {
+		second = b[next]
+	}
+	return first, second, true
 }
+
+// chunkLen returns the length of the chunk at offset off, whose header is whole.
+func (b SCTP) chunkLen(off int) int { return int(binary.BigEndian.Uint16(b[off+2:])) }

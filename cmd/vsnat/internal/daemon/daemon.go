@@ -381,7 +381,7 @@ func guardWide(list []nat.Wide) (all []guard.Wide) {
 			all = append(all, g)
 			continue
 		}
-		for _, g.Proto = range []uint8{nat.ProtoTCP, nat.ProtoUDP} {
+		for _, g.Proto = range nat.Protocols() {
 			all = append(all, g)
 		}
 	}

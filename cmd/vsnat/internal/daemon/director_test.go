@@ -123,8 +123,6 @@ func TestRefusedCommands(t *testing.T) {
 	tunnel := masq("10.0.2.30")
 	tunnel.Method = control.Tunnel
 	v6 := control.ServiceID{Family: control.IPv6, Protocol: control.TCP, Address: netip.MustParseAddr("2001:db8::1"), Port: 80}
-	sctp := addedID
-	sctp.Protocol = control.SCTP
 	pe := addService(addedID)
 	pe.Service.PE = "sip"
 	for _, c := range []struct {
@@ -134,7 +132,6 @@ func TestRefusedCommands(t *testing.T) {
 	}{
 		{"service twice", addService(have), syscall.EEXIST},
 		{"IPv6 without a prefix length", addService(v6), syscall.EINVAL},
-		{"SCTP", addService(sctp), syscall.EPROTONOSUPPORT},
 		{"persistence engine", pe, syscall.EOPNOTSUPP},
 		{"server of no service", addServer(addedID, masq("10.0.2.30")), syscall.ESRCH},
 		{"server twice", addServer(have, control.RealServer{Address: server.Addr(), Port: server.Port(), Method: control.Masq}), syscall.EEXIST},
