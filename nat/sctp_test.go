@@ -82,22 +82,23 @@ func (b *bed) association() string {
 }
 
 func TestSCTPBothWays(t *testing.T) {
-	b := newSCTPBed(t, Options{}, "-m")
-	v, out := b.in(clientNIC, chunks(client, sctpVIP, wire.SCTPInit))
-	if v != forwarded || len(out) != 1 {
-		t.Fatalf("to the server: %v", v)
-	}
-	out[0].checksums(t)
-	if AddrPort(out[0].pkt.Dst, out[0].pkt.DstPort) != sctpRIP || AddrPort(out[0].pkt.Src, out[0].pkt.SrcPort) != client {
-		t.Errorf("to the server: %+v", out[0].pkt)
-	}
-	v, out = b.in(serverNIC, chunks(sctpRIP, client, wire.SCTPInitAck))
-	if v != forwarded || len(out) != 1 {
-		t.Fatalf("to the client: %v", v)
-	}
-	out[0].checksums(t)
-	if AddrPort(out[0].pkt.Src, out[0].pkt.SrcPort) != sctpVIP {
-		t.Errorf("to the client: %+v", out[0].pkt)
+	for _, c := range []struct{ client, service, server string }{
+		{"192.0.2.7:40000", "192.0.2.1:3868", "10.0.0.11:3869"},
+		{"[2001:db8:c::7]:40000", "[2001:db8:c::1]:3868", "[2001:db8:5::11]:3869"},
+	} {
+		from, service, server := netip.MustParseAddrPort(c.client), netip.MustParseAddrPort(c.service), netip.MustParseAddrPort(c.server)
+		b := newBed(t, Options{Guarded: true})
+		b.command("-A --sctp-service "+c.service+" -s rr", "-a --sctp-service "+c.service+" -r "+c.server+" -m")
+		v, out := b.in(clientNIC, chunks(from, service, wire.SCTPInit))
+		b.one(v, out, serverNIC, from, server)
+		v, out = b.in(serverNIC, chunks(server, from, wire.SCTPInitAck))
+		b.one(v, out, clientNIC, service, from)
+		if got := b.association(); got != "C-SENT 61 0/1" {
+			t.Error(got)
+		}
+		other := addrPort(from.Addr(), 9)
+		v, out = b.in(clientNIC, chunks(other, service, wire.SCTPData))
+		b.one(v, out, clientNIC, service, other)
 	}
 }
 
