@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"errors"
 	"net/netip"
 	"strconv"
 )
@@ -14,14 +13,11 @@ import (
 //	servers 10.0.100.11 .12 .13 .15 ---------+
 //
 // The servers have the VIP on their loopback interfaces, do not answer ARP for it
-// (arp_ignore, arp_announce), and reach the client without the director. There is
-// no IPv6 in it.
+// (arp_ignore, arp_announce), and reach the client without the director. In IPv6
+// a host answers for addresses of the NIC that it is asked on alone.
 func Direct(o PaperOptions) (Topology, error) {
 	if err := o.complete(); err != nil {
 		return Topology{}, err
-	}
-	if o.IPv6 {
-		return Topology{}, errors.New("lab: a cluster for direct routing has IPv4 only")
 	}
 	t := Topology{Name: o.Name, MTU: o.MTU, Hosts: []HostSpec{{"switch", Switch}}}
 	plug := func(host string, role Role) (nic string) {
@@ -33,9 +29,17 @@ func Direct(o PaperOptions) (Topology, error) {
 	nic := plug("client", Client)
 	t.address("client", nic, paperClient)
 	t.Routes = append(t.Routes, Route{Host: "client", To: o.Subnet, NIC: nic})
+	if o.IPv6 {
+		t.address("client", nic, paperClient6)
+		t.Routes = append(t.Routes, Route{Host: "client", To: paperServer6, NIC: nic})
+	}
 	nic = plug("director", Director)
 	t.address("director", nic, paperVIP).VIP = true
 	t.address("director", nic, netip.PrefixFrom(addrIn(o.Subnet, 1), o.Subnet.Bits()))
+	if o.IPv6 {
+		t.address("director", nic, paperVIP6).VIP = true
+		t.address("director", nic, netip.PrefixFrom(addrIn(paperServer6, 1), paperServer6.Bits()))
+	}
 	for i := range o.Servers {
 		host := "server" + strconv.Itoa(i+1)
 		nic := plug(host, Server)
@@ -45,6 +49,11 @@ func Direct(o PaperOptions) (Topology, error) {
 		t.Sysctls = append(t.Sysctls,
 			Sysctl{host, "net/ipv4/conf/all/arp_ignore", "1"},
 			Sysctl{host, "net/ipv4/conf/all/arp_announce", "2"})
+		if o.IPv6 {
+			t.address(host, nic, serverAddress6(i))
+			t.address(host, "lo", netip.PrefixFrom(paperVIP6.Addr(), 128))
+			t.Routes = append(t.Routes, Route{Host: host, To: paperClient6.Masked(), NIC: nic})
+		}
 	}
 	t.Sysctls = append(t.Sysctls, o.sysctls()...)
 	return t, nil

@@ -72,9 +72,7 @@ func Paper(o PaperOptions) (Topology, error) {
 		t.address(name, nic, netip.PrefixFrom(addrIn(o.Subnet, serverNumber(i)), o.Subnet.Bits()))
 		t.Routes = append(t.Routes, Route{Host: name, To: netip.MustParsePrefix("0.0.0.0/0"), Via: inside.Addr()})
 		if o.IPv6 {
-			// In decimal digits, so that it reads like its IPv4 counterpart.
-			n, _ := strconv.ParseUint(strconv.Itoa(serverNumber(i)), 16, 16)
-			t.address(name, nic, netip.PrefixFrom(addrIn(paperServer6, int(n)), paperServer6.Bits()))
+			t.address(name, nic, serverAddress6(i))
 			t.Routes = append(t.Routes, Route{Host: name, To: netip.MustParsePrefix("::/0"), Via: inside6.Addr()})
 		}
 	}
@@ -133,6 +131,13 @@ func serverNumber(i int) int {
 		return 11 + i
 	}
 	return 12 + i
+}
+
+// serverAddress6 returns the IPv6 address of the i-th real server: its number in
+// decimal digits, so that it reads like its IPv4 counterpart.
+func serverAddress6(i int) netip.Prefix {
+	n, _ := strconv.ParseUint(strconv.Itoa(serverNumber(i)), 16, 16)
+	return netip.PrefixFrom(addrIn(paperServer6, int(n)), paperServer6.Bits())
 }
 
 // addrIn returns the address of a network with number n, below 65536.

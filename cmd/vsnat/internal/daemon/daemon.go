@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"log"
 	"maps"
-	"net/netip"
 	"runtime"
 	"slices"
 	"strings"
@@ -367,16 +366,13 @@ func guardKeys(eps []nat.Endpoint) []guard.Key {
 }
 
 // guardWide returns selectors as the guard has them. The engine judges TCP and
-// UDP over IPv4 only.
+// UDP only.
 func guardWide(list []nat.Wide) (all []guard.Wide) {
 	for _, w := range list {
 		if w.NIC == noNIC {
 			continue // it receives nothing
 		}
 		g := guard.Wide{Src: w.Src, Dst: w.Dst, Proto: w.Proto, FirstPort: w.FirstPort, LastPort: w.LastPort, Ifindex: w.NIC, Host: w.Host}
-		if !w.Src.IsValid() && !w.Dst.IsValid() {
-			g.Dst = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-		}
 		if w.Proto != 0 {
 			all = append(all, g)
 			continue

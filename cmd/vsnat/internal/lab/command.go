@@ -105,7 +105,7 @@ func (r *recipe) flags(cmd *cobra.Command) {
 	f.StringVar(&r.subnet, "subnet", "10.0.100.0/24", "network of the real servers, IPv4")
 	f.IntVar(&r.paper.MTU, "mtu", 1500, "MTU of all links, in bytes")
 	f.BoolVar(&r.paper.Forward, "forward", false, "the director's kernel forwards (ip_forward=1), so that the client reaches the servers directly too")
-	f.BoolVar(&r.paper.IPv6, "ipv6", false, "give every host an IPv6 address too; the service stays IPv4")
+	f.BoolVar(&r.paper.IPv6, "ipv6", false, "give every host an IPv6 address too, and the director a service at the VIP fd00:28::167")
 	f.Float64Var(&r.rate, "rate", 0, "hold each server to this many requests/s; 0 is as fast as it can")
 	f.BoolVar(&r.noPage, "no-page", false, "no page servers")
 	f.BoolVar(&r.noDirector, "no-director", false, "nothing runs in the director, and it has no service")
@@ -168,8 +168,8 @@ var methods = map[string]struct {
 }
 
 // serviceCommands returns the ipvsadm commands of the paper: port 80 of every
-// IPv4 VIP, all real servers behind it, with that flag for the forwarding method
-// and weight 1.
+// VIP, all real servers behind it at their addresses of its family, with that flag
+// for the forwarding method and weight 1.
 func serviceCommands(t *lab.Topology, scheduler, method string) [][]string {
 	var commands [][]string
 	add := func(args ...string) {
@@ -177,14 +177,14 @@ func serviceCommands(t *lab.Topology, scheduler, method string) [][]string {
 	}
 	servers := t.Names(lab.Server)
 	for _, vip := range t.Addresses {
-		if !vip.VIP || !vip.Prefix.Addr().Is4() {
+		if !vip.VIP {
 			continue
 		}
 		service := netip.AddrPortFrom(vip.Prefix.Addr(), 80).String()
 		add("-A", "-t", service, "-s", scheduler)
 		for _, name := range servers {
 			for _, a := range t.Addresses {
-				if a.Host == name && a.NIC != "lo" && a.Prefix.Addr().Is4() {
+				if a.Host == name && a.NIC != "lo" && a.Prefix.Addr().Is4() == vip.Prefix.Addr().Is4() {
 					add("-a", "-t", service, "-r", netip.AddrPortFrom(a.Prefix.Addr(), 80).String(), method, "-w", "1")
 				}
 			}
@@ -206,7 +206,7 @@ client, a director with the VIP 192.168.28.167, and real servers that serve a
 page of 4100 bytes, behind one service made with ipvsadm.`,
 		Example: `  vsnat lab up
   vsnat lab up slow --servers 2 --rate 712
-  vsnat lab up --method direct
+  vsnat lab up --method direct --ipv6
   vsnat lab up --forward --scheduler wlc --setup 'vsnat ipvsadm --set 60 10 30'`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -143,6 +143,9 @@ func TestServiceCommands(t *testing.T) {
 		lab.Self + " ipvsadm -A -t 192.168.28.167:80 -s wrr",
 		lab.Self + " ipvsadm -a -t 192.168.28.167:80 -r 10.0.100.11:80 -m -w 1",
 		lab.Self + " ipvsadm -a -t 192.168.28.167:80 -r 10.0.100.12:80 -m -w 1",
+		lab.Self + " ipvsadm -A -t [fd00:28::167]:80 -s wrr",
+		lab.Self + " ipvsadm -a -t [fd00:28::167]:80 -r [fd00:100::11]:80 -m -w 1",
+		lab.Self + " ipvsadm -a -t [fd00:28::167]:80 -r [fd00:100::12]:80 -m -w 1",
 		"sh -c echo done",
 	}
 	if !slices.Equal(got, want) {
