@@ -47,7 +47,7 @@ type Lab struct {
 	*Cluster
 	Dir       string
 	Processes []*Process // immutable once Start has returned
-	ownDir    bool       // Dir is to be removed
+	scratch   *scratch   // Dir if it is the lab's own, to be removed, else nil
 }
 
 // Start builds a cluster and starts its programs. The page servers are this
@@ -57,10 +57,10 @@ type Lab struct {
 func Start(ctx context.Context, o Options) (_ *Lab, err error) {
 	l := &Lab{Dir: o.Dir}
 	if l.Dir == "" {
-		if l.Dir, err = os.MkdirTemp("", "vsnat-lab-"); err != nil {
-			return nil, fmt.Errorf("lab: %w", err)
+		if l.scratch, err = newScratch(); err != nil {
+			return nil, err
 		}
-		l.ownDir = true
+		l.Dir = l.scratch.path
 	}
 	defer func() {
 		if err != nil {
@@ -223,8 +223,9 @@ func (l *Lab) Close() error {
 			<-p.done // killed
 		}
 	}
-	if l.ownDir {
-		err = errors.Join(err, os.RemoveAll(l.Dir))
+	if l.scratch != nil {
+		err = errors.Join(err, l.scratch.remove())
+		l.scratch = nil
 	}
 	return err
 }
