@@ -97,7 +97,7 @@ var reasonHelp = [NumReasons]string{
 	BadChecksum:     "to be answered in the host's stead, but its transport checksum is wrong",
 	NoConnection:    "belongs to no connection, and the host does not forward either",
 	ServerGone:      "the connection's real server was deleted",
-	TableFull:       "no room for one more connection (see the bound in the settings)",
+	TableFull:       "no room for one more connection (vsnat run --max-conns sets the bound)",
 	ServerIsLocal:   "the route to the real server leads to this host itself",
 	RedirectedHome:  "the route to the client leads to this host itself",
 	NoRouteOut:      "no route to the destination, and no answer may be sent",
