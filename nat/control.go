@@ -171,15 +171,18 @@ func (tx *Tx) Flush() {
 
 func checkServer(op string, k ServiceKey, spec *ServerSpec) error {
 	subject := serverName(k, spec.Key)
+	tunnelled := spec.Method == conntrack.Tunnel
 	switch {
-	case spec.Method != conntrack.Masq && spec.Method != conntrack.Direct:
-		return refuse(op, subject, syscall.EOPNOTSUPP, "only masquerading (-m) and direct routing (-g) are supported")
+	case !tunnelled && spec.Method != conntrack.Masq && spec.Method != conntrack.Direct:
+		return refuse(op, subject, syscall.EOPNOTSUPP, "only masquerading (-m), direct routing (-g) and tunnels (-i) are supported")
 	case spec.Weight < 0:
 		return refuse(op, subject, syscall.ERANGE, "a weight is at least 0")
 	case spec.Lower > spec.Upper:
 		return refuse(op, subject, syscall.ERANGE, "the lower threshold is above the upper")
 	case spec.Upper > 1<<31-1:
 		return refuse(op, subject, syscall.EINVAL, "a threshold is at most 2147483647")
+	case tunnelled:
+		return checkTunnel(op, subject, spec)
 	case is4(&spec.Key.Addr) == k.v6():
 		return refuse(op, subject, syscall.EINVAL, "a server that is not tunnelled to is of its service's address family")
 	}
@@ -262,6 +265,9 @@ func (tx *Tx) EditServer(k ServiceKey, spec ServerSpec) error {
 	defer s.mu.Unlock()
 	at := s.indexOf(spec.Key)
 	d := s.dests[at]
+	if was := d.spec(); was.Method != spec.Method || was.Tunnel != spec.Tunnel {
+		tx.e.dirty = true // who is tunnelled to
+	}
 	d.apply(&spec, false)
 	tx.e.fare(d)
 	s.sched.Changed(sched.Edit, &d.Server, at, s.list)
@@ -402,6 +408,7 @@ func (e *Engine) publish() {
 		rules:    slices.Clone(e.rules),
 		owned:    make(map[Endpoint]struct{}, len(e.services)),
 		servers:  make(map[Endpoint]struct{}, len(e.dests)),
+		tunnels:  make(map[Endpoint]struct{}),
 		dests:    slices.Clone(e.dests),
 		settings: e.settings,
 		defences: e.defences,

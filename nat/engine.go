@@ -39,6 +39,9 @@ type Options struct {
 	// ICMPRate limits ICMP answers as net.ipv4.icmp_ratelimit and
 	// icmp_msgs_per_sec do by default; false sends every answer.
 	ICMPRate bool
+	// Ports are the first and last of the ports that datagrams of tunnels come
+	// from; both 0 are the kernel's default (net.ipv4.ip_local_port_range).
+	Ports [2]uint16
 }
 
 // Engine is the shared part: services, connections, routes. Workers, one for
@@ -50,6 +53,8 @@ type Engine struct {
 	routes atomic.Pointer[routesBox]
 	known  knownDests // dests as it stands
 	total  tally
+
+	tunnelIDs atomic.Uint32 // how many workers have taken one
 
 	timeouts atomic.Pointer[state.Timeouts]
 	expired  int // shard that Expire goes on with
@@ -88,6 +93,9 @@ type routesBox struct{ nic.Routes }
 // New returns an engine without services. It forwards nothing before
 // SetRoutes.
 func New(opt Options) (*Engine, error) {
+	if opt.Ports == [2]uint16{} {
+		opt.Ports = [2]uint16{32768, 60999}
+	}
 	table, err := conntrack.New(opt.Conns)
 	if err != nil {
 		return nil, fmt.Errorf("nat: connection table: %w", err)

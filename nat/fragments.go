@@ -36,6 +36,8 @@ type fate struct {
 	next     Addr
 	server   uint32 // the engine's number; 0 is none
 	toServer bool
+	tunnel   bool   // each goes in a tunnel
+	srcPort  uint16 // of its datagrams
 }
 
 // fragments is a worker's part in this.
@@ -100,6 +102,7 @@ func (w *Worker) firstFragment(j *job) Verdict {
 		d.Fate.rest = forwarded
 		d.Fate.src, d.Fate.dst, d.Fate.next = j.ip.Src(), j.ip.Dst(), j.next
 		d.Fate.server, d.Fate.toServer = j.server, j.toServer
+		d.Fate.tunnel, d.Fate.srcPort = j.wrapped > 0, j.srcPort
 	case Reply:
 		d.Fate.rest = drop(NoAnswer) // the one answer was given
 	}
@@ -164,7 +167,7 @@ func (w *Worker) follow(j *job, to *fate) Verdict {
 		return drop(RedirectedHome)
 	case j.ip.TTL() <= 1:
 		return drop(NoAnswer) // of a datagram only the first fragment is answered
-	case len(j.ip) > hop.MTU && !j.divisible():
+	case len(j.ip) > hop.MTU && !j.divisible() && !to.tunnel:
 		return drop(TooBig)
 	}
 	j.long = len(j.ip) > hop.MTU
@@ -181,6 +184,10 @@ func (w *Worker) follow(j *job, to *fate) Verdict {
 	j.ip.SetDst(to.dst)
 	j.ip.DecTTL()
 	j.next = to.next
+	if to.tunnel {
+		j.srcPort = to.srcPort
+		return w.toTunnel(j, hop, w.e.destOf(w.snap, to.server), nil, false)
+	}
 	return w.send(j, hop, nil)
 }
 

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"vsnat/conntrack"
+	"vsnat/nat/forward"
 	"vsnat/nic"
 	"vsnat/sched"
 )
@@ -115,6 +116,17 @@ func command(e *Engine, line string) error {
 			srv.Method = conntrack.Direct
 		case "-m":
 			srv.Method = conntrack.Masq
+		case "-i":
+			srv.Method = conntrack.Tunnel
+		case "--tun-type":
+			srv.Tunnel.Type = map[string]forward.TunnelType{"ipip": forward.IPIP, "gue": forward.GUE, "gre": forward.GRE}[next()]
+		case "--tun-port":
+			srv.Tunnel.Port = uint16(number(next()))
+		case "--tun-csum":
+			srv.Tunnel.Flags = forward.TunnelChecksum
+		case "--tun-remcsum":
+			srv.Tunnel.Flags = forward.TunnelRemoteChecksum
+		case "--tun-nocsum":
 		case "-w":
 			srv.Weight = int32(number(next()))
 		case "-x":

@@ -26,6 +26,7 @@ type undo struct {
 	answer bool // the frame came from a client, who is told when it fails
 	addr   Addr // VIP
 	port   uint16
+	inside int // where the client's packet begins in one that is in a tunnel
 }
 
 // holdQueue keeps copies of frames that wait for a neighbour.
@@ -79,6 +80,7 @@ func (q *holdQueue) put(j *job, now int64, from *conntrack.Conn) bool {
 		if from != nil {
 			h.undo = undo{answer: true, addr: from.Virtual, port: from.VirtualPort}
 		}
+		h.undo.inside = j.wrapped
 		if q.waiting == 0 {
 			q.next = now + holdLook
 		}
@@ -128,7 +130,7 @@ func (w *Worker) retryHeld() {
 func (w *Worker) leave(h *held, hop *nic.Hop) {
 	j := job{f: &h.frame, ip: wire.IP(h.frame.Eth()[wire.EthernetLen:])}
 	switch {
-	case j.ip.TotalLen() <= hop.MTU || !j.divisible():
+	case j.ip.TotalLen() <= hop.MTU || !j.divisible() && !(h.undo.inside > 0 && j.ip.V6()):
 		w.out = append(w.out, Out{Frame: &h.frame, Port: hop.Index, From: -1, Kind: Forward})
 		w.release(h, heldLeaves, forwarded)
 	case w.sendPieces(&h.frame, hop, -1):
@@ -172,7 +174,7 @@ func (w *Worker) unreachable(h *held) Verdict {
 	if !h.undo.answer {
 		return drop(NeighbourFailed)
 	}
-	ip := wire.IP(h.frame.Eth()[wire.EthernetLen:])
+	ip := wire.IP(h.frame.Eth()[wire.EthernetLen+h.undo.inside:])
 	client := ip.Src()
 	if !w.mayAnswer(client) {
 		return drop(ICMPLimited)

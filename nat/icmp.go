@@ -46,6 +46,10 @@ func (w *Worker) icmpInbound(j *job) Verdict {
 	if !masq {
 		c.InPkts++
 		j.ip.DecTTL()
+		if c.Method() == conntrack.Tunnel {
+			j.srcPort = w.tunnelPort(hash, c)
+			return w.toTunnel(j, hop, w.e.destOf(w.snap, c.Server), nil, false)
+		}
 		return w.send(j, hop, nil)
 	}
 	if !wire.RewriteErrorIn(j.ip, j.l4, &c.Dest, c.DestPort) {

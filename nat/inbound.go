@@ -64,7 +64,7 @@ func (w *Worker) inboundLocked(j *job, s *conntrack.Shard, hash uint64, key *con
 	n.InBytes += uint64(len(j.ip))
 	c.InBytes += uint64(len(j.ip))
 	w.step(j, c, d, state.Input)
-	v := w.toServer(j, c)
+	v := w.toServer(j, c, d)
 	c.InPkts++
 	if c.Flags&conntrack.OnePacket != 0 {
 		w.settle(c, d)
@@ -235,10 +235,10 @@ func (d *dest) recount(c *conntrack.Conn) {
 	}
 }
 
-// toServer sends the packet to its real server: rewritten for it
-// (ip_vs_nat_xmit), or as it is (ip_vs_dr_xmit). The checks come in the kernel's
-// order.
-func (w *Worker) toServer(j *job, c *conntrack.Conn) Verdict {
+// toServer sends the packet to its real server d: rewritten for it
+// (ip_vs_nat_xmit), as it is (ip_vs_dr_xmit), or in a tunnel (ip_vs_tunnel_xmit).
+// The checks come in the kernel's order.
+func (w *Worker) toServer(j *job, c *conntrack.Conn, d *dest) Verdict {
 	hop := w.hop(c.Dest)
 	switch hop.State {
 	case nic.HopNoRoute:
@@ -250,6 +250,11 @@ func (w *Worker) toServer(j *job, c *conntrack.Conn) Verdict {
 		return w.answerError(j, w.pkt.Dst, hopsExceeded, 0)
 	}
 	j.ip.DecTTL()
+	j.next = c.Dest
+	if c.Method() == conntrack.Tunnel {
+		j.srcPort = w.tunnelPort(j.hash, c)
+		return w.toTunnel(j, hop, d, c, true)
+	}
 	if j.length() > hop.MTU {
 		switch {
 		case j.ip.DontFragment():
@@ -265,6 +270,5 @@ func (w *Worker) toServer(j *job, c *conntrack.Conn) Verdict {
 	if c.Method() == conntrack.Masq && !forward.MasqIn(j.ip, j.l4, c.Proto, j.partial(), c) {
 		return drop(Truncated)
 	}
-	j.next = c.Dest
 	return w.send(j, hop, c)
 }

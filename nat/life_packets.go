@@ -155,7 +155,15 @@ func (w *Worker) reset(j *job, c *conntrack.Conn, a Action, fromClient bool) Ver
 		to, toPort = c.Virtual, c.VirtualPort
 	}
 	f, room := w.answers.next()
-	n := w.onward(room, j, &from, fromPort, &to, toPort)
+	in := 0
+	d := w.e.destOf(w.snap, c.Server)
+	if fromClient && c.Method() == conntrack.Tunnel && d != nil {
+		in = d.tunnel.overhead(&next)
+	}
+	n := w.onward(room[in:], j, &from, fromPort, &to, toPort)
+	if in > 0 && n > 0 {
+		n = w.wrapAnswer(room[:in+n], d, &next, w.tunnelPort(j.hash, c))
+	}
 	o := w.answer(f, n, next, nil, j.i)
 	if v != replied {
 		return o

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"vsnat/conntrack"
 	"vsnat/nat/wire"
 )
 
@@ -55,6 +56,9 @@ func (s *snapshot) own(svc *service, w *wides) {
 // ownServer adds what a server of the service owns.
 func (s *snapshot) ownServer(svc *service, d *dest) {
 	s.backends.add(d.key.Addr)
+	if conntrack.Method(d.method.Load()) == conntrack.Tunnel {
+		s.tunnels[tunnelEnd(d.tunnel.load(), d.key.Addr)] = struct{}{}
+	}
 	for _, ep := range sources(s.rules, svc.spec.Load(), d.key) {
 		s.servers[ep] = struct{}{}
 	}

@@ -1,6 +1,8 @@
 package nat
 
 import (
+	"encoding/binary"
+
 	"vsnat/nat/wire"
 	"vsnat/nic"
 )
@@ -52,6 +54,9 @@ func (j *job) divisible() bool {
 // sends nothing, when there is no room for them.
 func (w *Worker) sendPieces(f *nic.Frame, hop *nic.Hop, from int) bool {
 	eth := wire.Ethernet(f.Eth())
+	if wire.IP(eth[wire.EthernetLen:]).V6() {
+		return w.sendPieces6(f, hop, from)
+	}
 	ip := wire.IPv4(eth[wire.EthernetLen:])
 	ip = ip[:ip.TotalLen()]
 	head := ip.HeaderLen()
@@ -95,10 +100,6 @@ func completeChecksum(eth []byte, h nic.VNet) {
 	if at+2 > len(eth) {
 		return
 	}
-	c := ^wire.Fold(wire.Sum(eth[start:], 0))
-	if c == 0 {
-		c = 0xffff // the same to TCP, and the only one that UDP may have
-	}
-	eth[at], eth[at+1] = byte(c>>8), byte(c)
+	binary.BigEndian.PutUint16(eth[at:], wire.SumToChecksum(wire.Sum(eth[start:], 0)))
 	h.Clear()
 }

@@ -36,7 +36,9 @@ type dest struct {
 	key       ServerKey
 	service   atomic.Pointer[service]
 	method    atomic.Uint32 // conntrack.Method of new connections
-	available atomic.Bool   // false once deleted
+	tunnel    tunnelSetting
+	pathMTU   pathMTU
+	available atomic.Bool // false once deleted
 	// doom is nil while the server is well, and while all that its service wants is
 	// what the kernel does.
 	doom      atomic.Pointer[doom]
@@ -62,6 +64,7 @@ func (d *dest) apply(spec *ServerSpec, add bool) {
 	d.weigh()
 	d.quiesced.Store(spec.Weight == 0)
 	d.method.Store(uint32(spec.Method))
+	d.tunnel.store(spec.Tunnel)
 	d.upper.Store(spec.Upper)
 	d.lower.Store(spec.Lower)
 	total := d.Total.Load()
@@ -136,7 +139,7 @@ func (d *dest) referred() bool { return d.Total.Load() != 0 || d.templates.Load(
 
 func (d *dest) spec() ServerSpec {
 	return ServerSpec{
-		Key: d.key, Method: conntrack.Method(d.method.Load()), Weight: d.weight,
+		Key: d.key, Method: conntrack.Method(d.method.Load()), Tunnel: d.tunnel.load(), Weight: d.weight,
 		Upper: d.upper.Load(), Lower: d.lower.Load(),
 	}
 }

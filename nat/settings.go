@@ -45,6 +45,10 @@ type Settings struct {
 	// the age at which the unchanged set of a destination loses its most loaded
 	// server (lblcr_expiration).
 	LBLCExpiration, LBLCRExpiration int
+	// PMTUDisc has tunnels heed don't fragment: it is on the outside if it is
+	// inside, and clients hear of what is too long for a tunnel. Without it such
+	// packets are fragmented (pmtu_disc).
+	PMTUDisc bool
 	// RunEstimation has rates estimated; without it they stay as they are
 	// (run_estimation).
 	RunEstimation bool
@@ -54,7 +58,7 @@ type Settings struct {
 func DefaultSettings() Settings {
 	const day = 24 * 60 * 60
 	return Settings{
-		ConnReuseMode: 1, AMDropRate: 10, AMemThresh: 1024, LBLCExpiration: day, LBLCRExpiration: day, RunEstimation: true,
+		ConnReuseMode: 1, AMDropRate: 10, AMemThresh: 1024, LBLCExpiration: day, LBLCRExpiration: day, PMTUDisc: true, RunEstimation: true,
 	}
 }
 
@@ -82,6 +86,7 @@ func SettingList() []Setting {
 		{"expire_quiescent_template", "no persistence to a server of weight 0", 1, func(s *Settings) any { return &s.ExpireQuiescentTemplate }},
 		{"lblc_expiration", "seconds until lblc forgets an unused destination", anyInt, func(s *Settings) any { return &s.LBLCExpiration }},
 		{"lblcr_expiration", "the same for lblcr", anyInt, func(s *Settings) any { return &s.LBLCRExpiration }},
+		{"pmtu_disc", "tunnels heed \"don't fragment\"", 1, func(s *Settings) any { return &s.PMTUDisc }},
 		{"run_estimation", "estimate rates every two seconds", 1, func(s *Settings) any { return &s.RunEstimation }},
 		{"secure_tcp", "stricter TCP states: 0 no, 1 if memory is short, 3 yes", 3, func(s *Settings) any { return &s.SecureTCP }},
 		{"sloppy_sctp", "any SCTP packet but an ABORT may begin a connection", 1, func(s *Settings) any { return &s.SloppySCTP }},

@@ -19,9 +19,12 @@ type snapshot struct {
 	// whose frames the guard keeps from the host. Port 0 is all ports.
 	owned, servers map[Endpoint]struct{}
 	wide           []Wide
-	dests          []*dest // by server number; 0 is none
-	settings       Settings
-	defences       defences
+	// tunnels has where tunnels end: by the protocol of the outer header and, of
+	// GUE, the port.
+	tunnels  map[Endpoint]struct{}
+	dests    []*dest // by server number; 0 is none
+	settings Settings
+	defences defences
 }
 
 // markKey is a firewall mark of one family's packets.

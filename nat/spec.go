@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"vsnat/conntrack"
+	"vsnat/nat/forward"
 	"vsnat/sched"
 )
 
@@ -137,6 +138,7 @@ type ServerKey struct {
 type ServerSpec struct {
 	Key    ServerKey
 	Method conntrack.Method
+	Tunnel forward.Tunnel // for the method Tunnel
 	Weight int32
 	// Upper and Lower bound the connections: from Upper on the server gets no
 	// new ones until it has fewer than Lower. 0 means no bound.

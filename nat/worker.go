@@ -33,6 +33,7 @@ type Worker struct {
 	held     holdQueue
 	frags    fragments
 	pieces   pieces
+	tunnels  tunnels
 	asks     []Ask
 	hops     hopCache
 	counts   gatherer
@@ -103,6 +104,9 @@ func (w *Worker) Idle(now int64) { w.begin(now) }
 func (w *Worker) begin(now int64) {
 	w.now = now
 	w.snap = w.e.snap.Load()
+	if len(w.snap.tunnels) > 0 && w.tunnels.frames == nil {
+		w.setUpTunnels()
+	}
 	if r := w.e.routes.Load(); r != w.routes {
 		w.routes = r
 		w.hops.clear()
@@ -162,6 +166,7 @@ func (w *Worker) Commit() {
 	w.held.reclaim()
 	w.frags.reclaim()
 	w.pieces.reclaim()
+	w.tunnels.reclaim()
 	w.answers.reclaim()
 	w.out = w.out[:0]
 	w.asks = w.asks[:0]
@@ -216,6 +221,11 @@ type job struct {
 	next Addr // whose next hop is the frame's; set by whoever sends it
 	long bool // for the link to that; leaves in pieces
 
+	// Of a packet for a tunnel: the port that its datagrams come from, and once it
+	// is wrapped the length of what is before it.
+	srcPort uint16
+	wrapped int
+
 	// Of the connection that it was found to belong to.
 	server   uint32 // the engine's number; 0 is none
 	toServer bool
@@ -260,6 +270,7 @@ func (w *Worker) read(j *job, f *nic.Frame, i int) Verdict {
 	j.eth, j.ip, j.l4 = eth, wire.IP(eth[p.L3:p.End]), eth[p.L4:p.End]
 	j.proto = p.Proto
 	j.flow, j.long, j.server, j.toServer, j.mark, j.classified = false, false, 0, false, 0, false
+	j.wrapped = 0
 	if !p.V6 && !wire.IPv4(j.ip).ChecksumOK() {
 		return drop(BadIPChecksum)
 	}
@@ -280,6 +291,11 @@ func (w *Worker) read(j *job, f *nic.Frame, i int) Verdict {
 
 // judge decides about a frame that was read.
 func (w *Worker) judge(j *job) Verdict {
+	if len(w.snap.tunnels) > 0 && !j.flow && !j.later {
+		if v := w.tunnelError(j); v != passed {
+			return v
+		}
+	}
 	switch {
 	case j.later:
 		return w.laterFragment(j)

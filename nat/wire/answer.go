@@ -25,8 +25,8 @@ const (
 	tosInternet = 0xc0 // IPTOS_PREC_INTERNETCONTROL
 )
 
-// BuildICMPv4Error writes an ICMP error about the valid packet orig, from src to
-// orig's sender. rest is the four bytes that depend on the type, such as the
+// BuildICMPv4Error writes an ICMP error about the valid packet orig, whose end may
+// be missing, from src to orig's sender. rest is the four bytes that depend on the type, such as the
 // MTU of fragmentation needed; id is the identification of the new packet,
 // which may be fragmented. It quotes as much of orig as fits 576 bytes, and dst.
 //
@@ -39,15 +39,16 @@ func BuildICMPv4Error(dst []byte, src [4]byte, id uint16, typ, code uint8, rest 
 	if !unicast4(orig) || orig.FragmentOffset() != 0 {
 		return 0
 	}
+	orig = orig[:min(orig.TotalLen(), len(orig))]
 	if orig.Protocol() == ProtoICMP {
 		// Only the type is needed of the message.
-		m := ICMPv4(orig.Payload())
+		m := ICMPv4(orig[orig.HeaderLen():])
 		if len(m) == 0 || m.IsError() || m.Type() > icmp4MaxType {
 			return 0
 		}
 	}
 	const headers = IPv4MinLen + ICMPLen
-	quote := min(orig.TotalLen(), min(ICMPv4ErrorMax, len(dst))-headers)
+	quote := min(len(orig), min(ICMPv4ErrorMax, len(dst))-headers)
 	if quote < IPv4MinLen {
 		return 0
 	}
@@ -77,15 +78,16 @@ func BuildICMPv6Error(dst []byte, src [16]byte, typ, code uint8, rest uint32, or
 	if !unicast6(orig, typ == ICMPv6PacketTooBig) {
 		return 0
 	}
-	if u, r := orig.Upper(); r == Parsed && u.Proto == ProtoICMPv6 && u.FragmentOffset == 0 {
+	orig = orig[:min(orig.TotalLen(), len(orig))]
+	if u, r := orig.upper(); r == Parsed && u.Proto == ProtoICMPv6 && u.FragmentOffset == 0 {
 		// Only the type is needed of the message.
-		m := ICMPv6(orig[u.Offset:orig.TotalLen()])
+		m := ICMPv6(orig[u.Offset:])
 		if len(m) == 0 || m.IsError() {
 			return 0
 		}
 	}
 	const headers = IPv6Len + ICMPLen
-	quote := min(orig.TotalLen(), min(ICMPv6ErrorMax, len(dst))-headers)
+	quote := min(len(orig), min(ICMPv6ErrorMax, len(dst))-headers)
 	if quote < IPv6Len {
 		return 0
 	}

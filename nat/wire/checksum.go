@@ -65,6 +65,11 @@ func Fold(sum uint64) uint16 {
 // already hold their right checksum it is 0.
 func Checksum(b []byte) uint16 { return ^Fold(Sum(b, 0)) }
 
+// SumToChecksum returns the checksum of what has that sum, as UDP has it and who
+// completes a checksum for hardware: 0xffff in place of 0, which in UDP would mean
+// that there is none (RFC 768) and to all others is the same.
+func SumToChecksum(sum uint64) uint16 { return notZero(^Fold(sum)) }
+
 // PseudoSum4 returns the sum of the IPv4 pseudo-header of TCP and UDP (RFC
 // 9293, section 3.1; RFC 768). length is that of the layer-4 header and its
 // payload, in bytes.

@@ -62,6 +62,9 @@ func (b ICMPv4) Code() uint8 { return b[icmpCode] }
 // Checksum returns the checksum field.
 func (b ICMPv4) Checksum() uint16 { return binary.BigEndian.Uint16(b[icmpChecksum:]) }
 
+// Rest returns the four bytes that depend on the type, as a number.
+func (b ICMPv4) Rest() uint32 { return binary.BigEndian.Uint32(b[icmpRest:]) }
+
 // SetChecksum sets the checksum field and nothing else.
 func (b ICMPv4) SetChecksum(c uint16) { binary.BigEndian.PutUint16(b[icmpChecksum:], c) }
 

@@ -113,6 +113,14 @@ func (b IPv4) SetFragment(totalLen, offset int, more bool) {
 	b.SetChecksum(b.CalculateChecksum())
 }
 
+// SetLenID sets the total length in bytes and the identification, and computes the
+// header checksum anew.
+func (b IPv4) SetLenID(totalLen int, id uint16) {
+	binary.BigEndian.PutUint16(b[ip4TotalLen:], uint16(totalLen))
+	binary.BigEndian.PutUint16(b[ip4ID:], id)
+	b.SetChecksum(b.CalculateChecksum())
+}
+
 // ClearFirstOptions makes no-operations of the options that only a datagram's
 // first fragment has: those whose type lacks the copied flag (RFC 791, section
 // 3.1). The header checksum is not corrected.

@@ -49,6 +49,9 @@ func (b IPv6) FlowLabel() uint32 { return binary.BigEndian.Uint32(b[ip6VerTCFlow
 // extensions included.
 func (b IPv6) PayloadLen() int { return int(binary.BigEndian.Uint16(b[ip6PayloadLen:])) }
 
+// SetPayloadLen sets the length in bytes of what follows the header.
+func (b IPv6) SetPayloadLen(n int) { binary.BigEndian.PutUint16(b[ip6PayloadLen:], uint16(n)) }
+
 // TotalLen returns the packet's length in bytes, header included.
 func (b IPv6) TotalLen() int { return IPv6Len + b.PayloadLen() }
 
@@ -57,6 +60,26 @@ func (b IPv6) NextHeader() uint8 { return b[ip6NextHeader] }
 
 // HopLimit returns the hops left.
 func (b IPv6) HopLimit() uint8 { return b[ip6HopLimit] }
+
+// IPv6FragmentLen is the length in bytes of a fragment header (RFC 8200, section
+// 4.5).
+const IPv6FragmentLen = 8
+
+// SetFragment makes a packet without extension headers, its header and
+// [IPv6FragmentLen] bytes of room, a fragment: b ends with it. offset is in bytes, a
+// multiple of 8.
+func (b IPv6) SetFragment(offset int, more bool, id uint32) {
+	f := b[IPv6Len : IPv6Len+IPv6FragmentLen]
+	f[0], f[1] = b.NextHeader(), 0
+	word := uint16(offset) & ip6FragOffMask
+	if more {
+		word |= 1
+	}
+	binary.BigEndian.PutUint16(f[2:], word)
+	binary.BigEndian.PutUint32(f[4:], id)
+	b[ip6NextHeader] = extFragment
+	b.SetPayloadLen(len(b) - IPv6Len)
+}
 
 // DecHopLimit takes one hop off. The caller has seen that it is not 0.
 func (b IPv6) DecHopLimit() { b[ip6HopLimit]-- }

@@ -135,7 +135,7 @@ func rewriteSum(c uint16, diff uint64, p []byte, port uint16, partial bool) uint
 
 // complete sets the checksum of a datagram whose field is 0. pseudo is its
 // pseudo-header's sum.
-func (b UDP) complete(pseudo uint64) { b.SetChecksum(notZero(^Fold(Sum(b, pseudo)))) }
+func (b UDP) complete(pseudo uint64) { b.SetChecksum(SumToChecksum(Sum(b, pseudo))) }
 
 // notZero returns c, or its other representation 0xffff if it is 0, which in
 // UDP would mean that there is no checksum (RFC 768).

@@ -61,6 +61,12 @@ func (b TCP) HeaderLen() int { return int(b[tcpDataOff]>>4) * 4 }
 // Flags returns the flags.
 func (b TCP) Flags() uint8 { return b[tcpFlags] }
 
+// SetSeq sets the sequence number and nothing else.
+func (b TCP) SetSeq(n uint32) { binary.BigEndian.PutUint32(b[tcpSeq:], n) }
+
+// SetFlags sets the flags and nothing else.
+func (b TCP) SetFlags(f uint8) { b[tcpFlags] = f }
+
 // Window returns the window, not scaled.
 func (b TCP) Window() uint16 { return binary.BigEndian.Uint16(b[tcpWindow:]) }
 

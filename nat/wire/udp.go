@@ -35,6 +35,9 @@ func (b UDP) DstPort() uint16 { return binary.BigEndian.Uint16(b[udpDstPort:]) }
 // Length returns the datagram's length in bytes, header included.
 func (b UDP) Length() int { return int(binary.BigEndian.Uint16(b[udpLength:])) }
 
+// SetLength sets the length field and nothing else.
+func (b UDP) SetLength(n int) { binary.BigEndian.PutUint16(b[udpLength:], uint16(n)) }
+
 // Checksum returns the checksum field; over IPv4, 0 means that there is none.
 func (b UDP) Checksum() uint16 { return binary.BigEndian.Uint16(b[udpChecksum:]) }
 

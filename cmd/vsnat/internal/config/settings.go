@@ -13,7 +13,7 @@ import (
 // kernelSettings are the settings of net.ipv4.vs that vsnat may not have.
 var kernelSettings = []string{
 	"backup_only", "cache_bypass", "conntrack", "debug_level", "est_cpulist", "est_nice",
-	"ignore_tunneled", "nat_icmp_send", "pmtu_disc", "schedule_icmp", "snat_reroute",
+	"ignore_tunneled", "nat_icmp_send", "schedule_icmp", "snat_reroute",
 	"sync_persist_mode", "sync_ports", "sync_qlen_max", "sync_refresh_period", "sync_retries", "sync_sock_size",
 	"sync_threshold", "sync_version",
 }

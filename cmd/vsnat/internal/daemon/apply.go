@@ -133,8 +133,12 @@ func (r *run) server(c *control.Command) error {
 		r.releases = true
 		return r.tx.DeleteServer(key, server)
 	}
+	tunnel, err := serverTunnel(c.Server)
+	if err != nil {
+		return err
+	}
 	spec := nat.ServerSpec{
-		Key: server, Method: methods[c.Server.Method], Weight: c.Server.Weight,
+		Key: server, Method: methods[c.Server.Method], Tunnel: tunnel, Weight: c.Server.Weight,
 		Upper: c.Server.UThreshold, Lower: c.Server.LThreshold,
 	}
 	if c.Op == control.EditServer {

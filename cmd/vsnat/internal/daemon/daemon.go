@@ -153,6 +153,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 		Conns:    conntrack.Config{Max: d.cfg.MaxConns, Seed: binary.NativeEndian.Uint64(seed[:])},
 		Guarded:  d.cfg.Guard != GuardOff,
 		ICMPRate: true,
+		Ports:    localPorts("/proc/sys/net/ipv4/ip_local_port_range"),
 	})
 	if err != nil {
 		return err

@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"fmt"
 	"os"
+	"syscall"
 	"time"
 
 	"vsnat/cmd/vsnat/internal/control"
@@ -9,6 +11,7 @@ import (
 	"vsnat/conntrack"
 	"vsnat/conntrack/state"
 	"vsnat/nat"
+	"vsnat/nat/forward"
 	"vsnat/sched"
 )
 
@@ -26,6 +29,46 @@ func methodName(m conntrack.Method) control.Method {
 		}
 	}
 	return ""
+}
+
+var (
+	tunnelTypes = map[control.TunnelType]forward.TunnelType{
+		"": forward.IPIP, control.IPIP: forward.IPIP, control.GUE: forward.GUE, control.GRE: forward.GRE,
+	}
+	tunnelFlags = map[control.TunnelChecksum]forward.TunnelFlags{
+		control.Checksum: forward.TunnelChecksum, control.RemoteChecksum: forward.TunnelRemoteChecksum,
+	}
+)
+
+// serverTunnel is the tunnel to a server, if packets reach it by one.
+func serverTunnel(s *control.RealServer) (t forward.Tunnel, err error) {
+	if s.Method != control.Tunnel {
+		return t, nil
+	}
+	t.Port, t.Flags = s.TunnelPort, tunnelFlags[s.TunnelChecksum]
+	var ok bool
+	if t.Type, ok = tunnelTypes[s.TunnelType]; !ok {
+		return t, fmt.Errorf("daemon: a tunnel of type %q: %w", s.TunnelType, syscall.EINVAL)
+	}
+	return t, nil
+}
+
+// setTunnel is the inverse of serverTunnel.
+func setTunnel(s *control.RealServer, t forward.Tunnel) {
+	if s.Method != control.Tunnel {
+		return
+	}
+	s.TunnelPort, s.TunnelChecksum = t.Port, control.NoChecksum
+	for name, n := range tunnelTypes {
+		if n == t.Type && name != "" {
+			s.TunnelType = name
+		}
+	}
+	for name, n := range tunnelFlags {
+		if n == t.Flags {
+			s.TunnelChecksum = name
+		}
+	}
 }
 
 // schedFlags moves the scheduler's flags from the kernel's bits to the first
@@ -142,6 +185,7 @@ func (d *daemon) serverEntry(v *nat.ServerInfo) control.ServerEntry {
 		Active: uint32(v.Active), Inactive: uint32(v.Inactive), Persistent: uint32(v.Persistent), Stats: stats(&v.Counters, &v.Rates),
 		State: serverState(v.Event), LifeCounts: lifeCounts(&v.LifeCounts),
 	}
+	setTunnel(&e.RealServer, v.Tunnel)
 	if v.Deadline != 0 {
 		left := uint32(max(v.Deadline-d.now(), 0) / 1e9)
 		e.Deadline = &left

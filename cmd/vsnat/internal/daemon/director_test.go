@@ -113,6 +113,32 @@ func TestMethodNames(t *testing.T) {
 	}
 }
 
+// What is said of a tunnel is what is listed of it.
+func TestTunnelsAreListed(t *testing.T) {
+	id := control.ServiceID{Family: control.IPv4, Protocol: control.TCP, Address: vip.Addr(), Port: vip.Port()}
+	for i, want := range []control.RealServer{
+		{TunnelType: control.IPIP, TunnelChecksum: control.NoChecksum},
+		{TunnelType: control.GUE, TunnelPort: 5555, TunnelChecksum: control.RemoteChecksum},
+		{TunnelType: control.GUE, TunnelPort: 1, TunnelChecksum: control.NoChecksum},
+		{TunnelType: control.GRE, TunnelChecksum: control.Checksum},
+	} {
+		want.Address = netip.AddrFrom4([4]byte{10, 0, 2, byte(30 + i)})
+		if i == 1 {
+			want.Address = netip.MustParseAddr("2001:db8::30") // a tunnel crosses families
+		}
+		want.Port, want.Method, want.Weight = 80, control.Tunnel, 1
+		d, _, _ := newDaemon(t)
+		d.followRoutes()
+		if err := d.do(addServer(id, want)); err != nil {
+			t.Fatal(err)
+		}
+		e, err := d.Service(id)
+		if err != nil || e.Servers[0].RealServer != want {
+			t.Errorf("%v, %+v, want %+v", err, e.Servers[0].RealServer, want)
+		}
+	}
+}
+
 // Refusals carry the errno that the kernel gives, and leave nothing with the
 // guard.
 func TestRefusedCommands(t *testing.T) {
@@ -120,8 +146,10 @@ func TestRefusedCommands(t *testing.T) {
 	masq := func(addr string) control.RealServer {
 		return control.RealServer{Address: netip.MustParseAddr(addr), Port: 80, Method: control.Masq, Weight: 1}
 	}
-	tunnel := masq("10.0.2.30")
-	tunnel.Method = control.Tunnel
+	local, tunnel := masq("10.0.2.30"), masq("10.0.2.30")
+	local.Method, tunnel.Method = control.Local, control.Tunnel
+	gue, unknown := tunnel, tunnel
+	gue.TunnelType, unknown.TunnelType = control.GUE, "vxlan"
 	v6 := control.ServiceID{Family: control.IPv6, Protocol: control.TCP, Address: netip.MustParseAddr("2001:db8::1"), Port: 80}
 	pe := addService(addedID)
 	pe.Service.PE = "sip"
@@ -135,7 +163,9 @@ func TestRefusedCommands(t *testing.T) {
 		{"persistence engine", pe, syscall.EOPNOTSUPP},
 		{"server of no service", addServer(addedID, masq("10.0.2.30")), syscall.ESRCH},
 		{"server twice", addServer(have, control.RealServer{Address: server.Addr(), Port: server.Port(), Method: control.Masq}), syscall.EEXIST},
-		{"method", addServer(have, tunnel), syscall.EOPNOTSUPP},
+		{"method", addServer(have, local), syscall.EOPNOTSUPP},
+		{"GUE without a port", addServer(have, gue), syscall.EINVAL},
+		{"tunnel type", addServer(have, unknown), syscall.EINVAL},
 		{"multicast server", addServer(have, masq("224.0.0.1")), syscall.EINVAL},
 		{"delete no server", &control.Command{Op: control.DeleteServer, Service: &control.Service{ServiceID: have}, Server: &control.RealServer{Address: added.Addr()}}, syscall.ENOENT},
 		{"delete no service", &control.Command{Op: control.DeleteService, Service: &control.Service{ServiceID: addedID}}, syscall.ESRCH},
