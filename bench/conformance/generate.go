@@ -262,12 +262,22 @@ func (g *generator) command() {
 		g.add(Step{Op: DeleteService, Service: nat.ServiceSpec{Key: k}, Settle: true})
 		delete(g.services, k)
 		g.shrunk[k] = true
+		g.keepOne()
 	case g.chance(20):
 		g.add(Step{Op: Flush, Settle: true})
 		clear(g.services)
 		for _, k := range endpoints {
 			g.shrunk[k] = true
 		}
+		g.keepOne()
+	}
+}
+
+// keepOne adds a service if there is none. Without any, the kernel leaves all
+// packets alone, those of its connections too; vsnat does not.
+func (g *generator) keepOne() {
+	if len(g.services) == 0 {
+		g.addService(pick(g, endpoints))
 	}
 }
 

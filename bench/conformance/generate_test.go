@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+
+	"vsnat/nat"
 )
 
 func TestGenerateIsDeterministic(t *testing.T) {
@@ -73,6 +75,36 @@ func TestGenerateCovers(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestGenerateKeepsAService holds the generator to sending nothing while there is
+// no service at all.
+func TestGenerateKeepsAService(t *testing.T) {
+	flushes := 0
+	for seed := range uint64(60) {
+		r := Generate(Config{Scheduler: "sh", Seed: seed, Steps: 1000})
+		there := map[nat.ServiceKey]bool{}
+		for i := range r.Steps {
+			switch s := &r.Steps[i]; s.Op {
+			case AddService:
+				if s.Service.Scheduler != "nosuch" {
+					there[s.Service.Key] = true
+				}
+			case DeleteService:
+				delete(there, s.Service.Key)
+			case Flush:
+				flushes++
+				clear(there)
+			case FromClient, FromServer:
+				if len(there) == 0 {
+					t.Fatalf("seed %d, step %d: %s, and there is no service", seed, i+1, s)
+				}
+			}
+		}
+	}
+	if flushes == 0 {
+		t.Error("no run has all services deleted at once")
 	}
 }
 
