@@ -70,7 +70,7 @@ func (f *fragments) init(seed uint64) {
 // followed reports whether the fragments of such a datagram are kept track of.
 func (w *Worker) followed(p *wire.Packet) bool {
 	// What an IPv6 packet's later fragment names may be an extension header.
-	return (p.Proto == ProtoTCP || p.Proto == ProtoUDP || p.Proto == ProtoSCTP || p.V6 && !p.FirstFrag) &&
+	return (p.Proto == ProtoTCP || p.Proto == ProtoUDP || p.Proto == ProtoSCTP || p.V6 && !p.FirstFrag && wire.IsExtension(p.Proto)) &&
 		(w.snap.vips.has(&p.Dst) || w.snap.backends.has(&p.Src) || len(w.snap.rules) > 0)
 }
 
@@ -168,7 +168,7 @@ func (w *Worker) follow(j *job, to *fate) Verdict {
 	case j.ip.TTL() <= 1:
 		return drop(NoAnswer) // of a datagram only the first fragment is answered
 	case len(j.ip) > hop.MTU && !j.divisible() && !to.tunnel:
-		return drop(TooBig)
+		return w.laterTooBig(j, to, hop)
 	}
 	j.long = len(j.ip) > hop.MTU
 	if to.server != 0 {
@@ -189,6 +189,18 @@ func (w *Worker) follow(j *job, to *fate) Verdict {
 		return w.toTunnel(j, hop, w.e.destOf(w.snap, to.server), nil, false)
 	}
 	return w.send(j, hop, nil)
+}
+
+// laterTooBig deals with a later fragment that does not fit the next link. In IPv6
+// its sender is told, who does not know yet if the first one fitted.
+func (w *Worker) laterTooBig(j *job, to *fate, hop *nic.Hop) Verdict {
+	switch {
+	case !j.ip.V6() || j.i < 0:
+		return drop(TooBig)
+	case to.toServer:
+		return w.answerError(j, w.pkt.Dst, packetTooBig, hop.MTU)
+	}
+	return w.answerFromHost(j, packetTooBig, hop.MTU)
 }
 
 // waitForFirst copies a fragment aside.

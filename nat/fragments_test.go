@@ -2,6 +2,7 @@ package nat
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -15,55 +16,101 @@ import (
 var (
 	dnsVIP = netip.MustParseAddrPort("192.0.2.1:53")
 	dnsRIP = netip.MustParseAddrPort("10.0.0.11:5353")
+
+	dnsVIP6 = netip.MustParseAddrPort("[2001:db8:c::1]:53")
+	dnsRIP6 = netip.MustParseAddrPort("[2001:db8:5::11]:5353")
 )
 
 func newFragmentBed(t testing.TB) *bed {
 	b := newBed(t, Options{Guarded: true})
-	b.command("-A -u 192.0.2.1:53 -s rr", "-a -u 192.0.2.1:53 -r 10.0.0.11:5353 -m")
+	b.command("-A -u 192.0.2.1:53 -s rr", "-a -u 192.0.2.1:53 -r 10.0.0.11:5353 -m",
+		"-A -u [2001:db8:c::1]:53 -s rr", "-a -u [2001:db8:c::1]:53 -r [2001:db8:5::11]:5353 -m")
 	return b
 }
 
-// cut cuts a frame's IPv4 packet into fragments with at most size bytes of
-// payload, a multiple of 8. id tells datagrams apart.
+// cut cuts a frame's IP packet into fragments with at most size bytes of payload,
+// a multiple of 8. id tells datagrams apart.
 func cut(f nic.Frame, size int, id uint16) (frames []nic.Frame) {
-	ip := wire.IPv4(f.Eth()[wire.EthernetLen:])
-	payload := ip[wire.IPv4MinLen:ip.TotalLen()]
+	ip := wire.IP(f.Eth()[wire.EthernetLen:])
+	payload := ip[ip.HeaderLen():ip.TotalLen()]
 	for off := 0; off < len(payload); off += size {
 		end := min(off+size, len(payload))
-		buf := append(bytes.Clone(f.Buf[:nic.VNetHdrLen+wire.EthernetLen+wire.IPv4MinLen]), payload[off:end]...)
-		h := wire.IPv4Fields{
-			TotalLen: wire.IPv4MinLen + end - off, ID: id, FragmentOffset: off,
-			TTL: ip.TTL(), Protocol: ip.Protocol(), Src: ip.Src(), Dst: ip.Dst(),
-		}
-		if end < len(payload) {
-			h.Flags = wire.IPv4MoreFragments
-		}
-		wire.IPv4(buf[nic.VNetHdrLen+wire.EthernetLen:]).Encode(&h)
-		frames = append(frames, nic.Frame{Buf: buf, WireLen: len(buf) - nic.VNetHdrLen})
+		frames = append(frames, piece(f, off, end, end < len(payload), id))
 	}
 	return frames
+}
+
+// piece makes a fragment of a frame's IP packet.
+func piece(f nic.Frame, off, end int, more bool, id uint16) nic.Frame {
+	const at = nic.VNetHdrLen + wire.EthernetLen
+	ip := wire.IP(f.Buf[at:])
+	buf := bytes.Clone(f.Buf[:at+ip.HeaderLen()])
+	if ip.V6() {
+		buf = append(buf, wire.IPv6(ip).NextHeader(), 0)
+		buf = binary.BigEndian.AppendUint16(buf, uint16(off)|uint16(b2i(more)))
+		buf = binary.BigEndian.AppendUint32(buf, uint32(id))
+	}
+	buf = append(buf, ip[ip.HeaderLen()+off:ip.HeaderLen()+end]...)
+	if ip.V6() {
+		h := wire.IPv6Fields{
+			PayloadLen: len(buf) - at - wire.IPv6Len, NextHeader: 44, HopLimit: ip.TTL(), Src: ip.Src(), Dst: ip.Dst(),
+		}
+		wire.IPv6(buf[at:]).Encode(&h)
+	} else {
+		ip := wire.IPv4(ip)
+		h := wire.IPv4Fields{
+			TotalLen: len(buf) - at, ID: id, FragmentOffset: off, TTL: ip.TTL(), Protocol: ip.Protocol(), Src: ip.Src(), Dst: ip.Dst(),
+		}
+		if more {
+			h.Flags = wire.IPv4MoreFragments
+		}
+		wire.IPv4(buf[at:]).Encode(&h)
+	}
+	return nic.Frame{Buf: buf, WireLen: len(buf) - nic.VNetHdrLen}
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // together puts fragments together again and checks all checksums.
 func together(t *testing.T, frames []*nic.Frame) nic.Frame {
 	t.Helper()
-	at := func(f *nic.Frame) int { return wire.IPv4(f.Eth()[wire.EthernetLen:]).FragmentOffset() }
-	slices.SortFunc(frames, func(a, b *nic.Frame) int { return at(a) - at(b) })
-	whole := nic.Frame{Buf: bytes.Clone(frames[0].Buf[:nic.VNetHdrLen+wire.EthernetLen+wire.IPv4MinLen])}
+	read := func(f *nic.Frame) (p wire.Packet) {
+		if r := p.Parse(f.Eth()); r != wire.Parsed && r != wire.LaterFragment {
+			t.Fatalf("a fragment is %v", r)
+		}
+		return p
+	}
+	slices.SortFunc(frames, func(a, b *nic.Frame) int { return int(read(a).FragOff) - int(read(b).FragOff) })
+	first := read(frames[0])
+	const at = nic.VNetHdrLen + wire.EthernetLen
+	head := wire.IP(frames[0].Buf[at:]).HeaderLen()
+	whole := nic.Frame{Buf: bytes.Clone(frames[0].Buf[:at+head])}
 	for _, f := range frames {
-		ip := wire.IPv4(f.Eth()[wire.EthernetLen:])
-		if !ip.ChecksumOK() {
+		p := read(f)
+		if ip := wire.IP(f.Buf[at:]); !ip.V6() && !wire.IPv4(ip).ChecksumOK() {
 			t.Error("a fragment's header checksum is wrong")
 		}
-		if at(f) != len(whole.Eth())-wire.EthernetLen-wire.IPv4MinLen {
-			t.Fatalf("a gap before offset %d", at(f))
+		if int(p.FragOff) != len(whole.Buf)-at-head {
+			t.Fatalf("a gap before offset %d", p.FragOff)
 		}
-		whole.Buf = append(whole.Buf, ip.Payload()...)
+		whole.Buf = append(whole.Buf, f.Eth()[p.L4:p.End]...)
 	}
-	ip := wire.IPv4(whole.Eth()[wire.EthernetLen:])
-	ip.Encode(&wire.IPv4Fields{
-		TotalLen: len(ip), TTL: ip.TTL(), Protocol: ip.Protocol(), Src: ip.Src(), Dst: ip.Dst(),
-	})
+	ip := wire.IP(whole.Buf[at:])
+	if ip.V6() {
+		wire.IPv6(ip).Encode(&wire.IPv6Fields{
+			PayloadLen: len(ip) - wire.IPv6Len, NextHeader: first.Proto, HopLimit: ip.TTL(), Src: ip.Src(), Dst: ip.Dst(),
+		})
+	} else {
+		ip := wire.IPv4(ip)
+		ip.Encode(&wire.IPv4Fields{
+			TotalLen: len(ip), TTL: ip.TTL(), Protocol: ip.Protocol(), Src: ip.Src(), Dst: ip.Dst(),
+		})
+	}
 	s := sent{Frame: whole}
 	if s.pkt.Parse(whole.Eth()) != wire.Parsed {
 		t.Fatal("what was put together cannot be read")
@@ -75,6 +122,13 @@ func together(t *testing.T, frames []*nic.Frame) nic.Frame {
 // Datagrams of several clients, in pieces of several sizes, all mixed up, arrive
 // whole at the server, and its answers at the clients.
 func TestFragmentsInAnyOrder(t *testing.T) {
+	t.Run("IPv4", func(t *testing.T) { fragmentsInAnyOrder(t, client, dnsVIP, dnsRIP) })
+	t.Run("IPv6", func(t *testing.T) { fragmentsInAnyOrder(t, client6, dnsVIP6, dnsRIP6) })
+}
+
+func fragmentsInAnyOrder(t *testing.T, client, dnsVIP, dnsRIP netip.AddrPort) {
+	sample := packet(ProtoUDP, client, dnsVIP, 0, nil)
+	head := wire.IP(sample.Eth()[wire.EthernetLen:]).HeaderLen()
 	rnd := rand.New(rand.NewPCG(7, 8))
 	for round := range 30 {
 		b := newFragmentBed(t)
@@ -83,6 +137,7 @@ func TestFragmentsInAnyOrder(t *testing.T) {
 			data   []byte
 		}
 		var all []datagram
+		var pieces []int
 		var toServer, toClients []nic.Frame
 		for i := range 1 + rnd.IntN(8) {
 			d := datagram{netip.AddrPortFrom(client.Addr(), uint16(5000+i)), make([]byte, 9+rnd.IntN(5000))}
@@ -92,7 +147,9 @@ func TestFragmentsInAnyOrder(t *testing.T) {
 			all = append(all, d)
 			// No more pieces than gaps between them can be kept track of.
 			size := 8 * (1 + len(d.data)/100 + rnd.IntN(120))
-			toServer = append(toServer, cut(packet(ProtoUDP, d.client, dnsVIP, 0, d.data), size, uint16(i))...)
+			f := cut(packet(ProtoUDP, d.client, dnsVIP, 0, d.data), size, uint16(i))
+			pieces = append(pieces, len(f))
+			toServer = append(toServer, f...)
 			toClients = append(toClients, cut(packet(ProtoUDP, dnsRIP, d.client, 0, d.data), size, uint16(i))...)
 		}
 		for _, c := range []struct {
@@ -111,11 +168,11 @@ func TestFragmentsInAnyOrder(t *testing.T) {
 					t.Fatalf("round %d: a fragment is %v", round, v)
 				}
 				for i := range out {
-					ip := wire.IPv4(out[i].Eth()[wire.EthernetLen:])
+					ip := wire.IP(out[i].Eth()[wire.EthernetLen:])
 					if out[i].port != c.port || ip.TTL() != 63 {
 						t.Fatalf("leaves by NIC %d with TTL %d", out[i].port, ip.TTL())
 					}
-					k := fmt.Sprint(ip.ID())
+					k := fmt.Sprint(out[i].pkt.FragID)
 					arrived[k] = append(arrived[k], &out[i].Frame)
 				}
 			}
@@ -128,7 +185,7 @@ func TestFragmentsInAnyOrder(t *testing.T) {
 				if c.in == serverNIC {
 					from, to = dnsVIP, d.client
 				}
-				if want := packet(ProtoUDP, from, to, 0, d.data); !bytes.Equal(whole.Eth()[wire.EthernetLen+wire.IPv4MinLen:], want.Eth()[wire.EthernetLen+wire.IPv4MinLen:]) {
+				if want := packet(ProtoUDP, from, to, 0, d.data); !bytes.Equal(whole.Eth()[wire.EthernetLen+head:], want.Eth()[wire.EthernetLen+head:]) {
 					t.Errorf("round %d: datagram %d arrived changed", round, i)
 				}
 			}
@@ -144,8 +201,11 @@ func TestFragmentsInAnyOrder(t *testing.T) {
 			info, _ = tx.Service(ServiceKey{Proto: ProtoUDP, Addr: dnsVIP.Addr().As16(), Port: 53})
 		})
 		bytes := uint64(0)
-		for _, d := range all {
-			bytes += uint64(len(d.data) + wire.UDPLen + wire.IPv4MinLen)
+		for i, d := range all {
+			bytes += uint64(len(d.data) + wire.UDPLen + head)
+			if head == wire.IPv6Len && pieces[i] == 1 {
+				bytes += wire.IPv6FragmentLen // a whole packet that has the header
+			}
 		}
 		n := uint64(len(all))
 		if want := (Counters{Conns: n, InPkts: n, OutPkts: n, InBytes: bytes, OutBytes: bytes}); info.Counters != want {
@@ -155,23 +215,18 @@ func TestFragmentsInAnyOrder(t *testing.T) {
 }
 
 func TestFragmentsRefused(t *testing.T) {
+	t.Run("IPv4", func(t *testing.T) { fragmentsRefused(t, client, dnsVIP, vip) })
+	t.Run("IPv6", func(t *testing.T) { fragmentsRefused(t, client6, dnsVIP6, vip6) })
+}
+
+func fragmentsRefused(t *testing.T, client, dnsVIP, vip netip.AddrPort) {
 	big := packet(ProtoUDP, client, dnsVIP, 0, make([]byte, 3000))
 	again := func(f nic.Frame) nic.Frame { return nic.Frame{Buf: bytes.Clone(f.Buf), WireLen: f.WireLen} }
-	overlap := func(f nic.Frame, off int) nic.Frame {
-		f = again(f)
-		ip := wire.IPv4(f.Eth()[wire.EthernetLen:])
-		h := wire.IPv4Fields{
-			TotalLen: ip.TotalLen(), ID: ip.ID(), Flags: ip.Flags(), FragmentOffset: off,
-			TTL: ip.TTL(), Protocol: ip.Protocol(), Src: ip.Src(), Dst: ip.Dst(),
-		}
-		ip.Encode(&h)
-		return f
-	}
 	t.Run("overlap", func(t *testing.T) {
 		b := newFragmentBed(t)
 		f := cut(big, 1000, 1)
 		want := []Verdict{forwarded, drop(Fragment), drop(Fragment), drop(Fragment)}
-		for i, f := range []nic.Frame{f[0], overlap(f[1], 992), f[1], f[2]} {
+		for i, f := range []nic.Frame{f[0], piece(big, 992, 1992, true, 1), f[1], f[2]} {
 			if v, _ := b.in(clientNIC, f); v != want[i] {
 				t.Errorf("fragment %d: %v, want %v", i, v, want[i])
 			}
@@ -189,7 +244,8 @@ func TestFragmentsRefused(t *testing.T) {
 	})
 	t.Run("over the flags of TCP", func(t *testing.T) {
 		b := newFragmentBed(t)
-		f := overlap(cut(packet(ProtoTCP, client, vip, wire.SYN, make([]byte, 100)), 64, 1)[1], 8)
+		b.command("-A -t [2001:db8:c::1]:80 -s rr", "-a -t [2001:db8:c::1]:80 -r [2001:db8:5::11]:80 -m")
+		f := piece(packet(ProtoTCP, client, vip, wire.SYN, make([]byte, 100)), 8, 72, true, 1)
 		if v, _ := b.in(clientNIC, f); v != drop(Fragment) {
 			t.Errorf("%v", v)
 		}

@@ -61,8 +61,8 @@ func (w *Worker) inboundLocked(j *job, s *conntrack.Shard, hash uint64, key *con
 	j.server, j.toServer = c.Server, true
 	n := w.counts.of(c.Server)
 	n.InPkts++
-	n.InBytes += uint64(len(j.ip))
-	c.InBytes += uint64(len(j.ip))
+	n.InBytes += w.bytes(j)
+	c.InBytes += w.bytes(j)
 	w.step(j, c, d, state.Input)
 	v := w.toServer(j, c, d)
 	c.InPkts++

@@ -411,3 +411,80 @@ func TestICMPv6Rate(t *testing.T) {
 		}
 	}
 }
+
+// A router tells the sender of a fragment that is too big, whichever of its
+// datagram it is.
+func TestIPv6FragmentsTooBig(t *testing.T) {
+	big := packet(ProtoUDP, client6, netip.AddrPortFrom(vip6.Addr(), 53), 0, make([]byte, 4000))
+	answer := packet(ProtoUDP, netip.AddrPortFrom(rip6.Addr(), 53), client6, 0, make([]byte, 4000))
+	const small, large = 1200, 1440
+	for _, c := range []struct {
+		name   string
+		in     int
+		frames []nic.Frame
+		want   []Kind
+		from   string
+	}{
+		{"the first", clientNIC, cut(big, large, 1), []Kind{Reply, Dropped, Dropped}, "2001:db8:c::1"},
+		{
+			"a later one", clientNIC, []nic.Frame{piece(big, 0, small, true, 2), piece(big, small, small+large, true, 2)},
+			[]Kind{Forward, Reply}, "2001:db8:c::1",
+		},
+		{
+			"a later one of the server", serverNIC,
+			[]nic.Frame{piece(answer, 0, small, true, 3), piece(answer, small, small+large, true, 3), piece(answer, small+large, small+large+80, true, 3)},
+			[]Kind{Forward, Reply, Forward}, "2001:db8:5::1",
+		},
+		{
+			"a later one that came first", clientNIC, []nic.Frame{piece(big, small, small+large, true, 4), piece(big, 0, small, true, 4)},
+			[]Kind{Hold, Forward}, "",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBed6(t, Options{})
+			b.in(clientNIC, packet(ProtoUDP, client6, netip.AddrPortFrom(vip6.Addr(), 53), 0, nil))
+			b.routes.routes[2].hop.MTU, b.routes.routes[3].hop.MTU = 1400, 1400
+			b.e.SetRoutes(b.routes)
+			for i, f := range c.frames {
+				v, out := b.in(c.in, f)
+				if v.Kind != c.want[i] {
+					t.Fatalf("fragment %d: %v (%v)", i, v, v.Reason)
+				}
+				if v.Kind != Reply {
+					continue
+				}
+				s := &out[0]
+				s.checksums(t)
+				if m := wire.ICMPv6(s.Eth()[s.pkt.L4:]); m.Type() != 2 || m.MTU() != 1400 || s.port != c.in ||
+					netip.AddrFrom16(s.pkt.Src) != netip.MustParseAddr(c.from) {
+					t.Errorf("type %d, MTU %d, from %v", m.Type(), m.MTU(), netip.AddrFrom16(s.pkt.Src))
+				}
+			}
+			if c.from == "" {
+				if l := b.workers[c.in].Ledger(); l.Dropped[TooBig] != 1 {
+					t.Errorf("ledger %+v", l)
+				}
+			}
+		})
+	}
+}
+
+// Behind the fragment header other extension headers may stand, which all
+// fragments name.
+func TestIPv6FragmentsOfExtendedPackets(t *testing.T) {
+	const destinationOptions = 60
+	b := newBed6(t, Options{})
+	f := extended(packet(ProtoUDP, client6, netip.AddrPortFrom(vip6.Addr(), 53), 0, make([]byte, 2000)), destinationOptions)
+	for i, part := range cut(f, 1000, 7) {
+		if v, out := b.in(clientNIC, part); v != forwarded || len(out) != 1 || netip.AddrFrom16(out[0].pkt.Dst) != rip6.Addr() {
+			t.Errorf("fragment %d: %v (%v)", i, v, v.Reason)
+		}
+	}
+	// The host's own pings are not waited for.
+	ping := packetOf(wire.ProtoICMPv6, client6.Addr(), vip6.Addr(), append([]byte{128}, make([]byte, 3000)...))
+	for i, part := range cut(ping, 1000, 8) {
+		if v, _ := b.in(clientNIC, part); v != passed {
+			t.Errorf("fragment %d of a ping: %v (%v)", i, v, v.Reason)
+		}
+	}
+}

@@ -59,8 +59,8 @@ func (w *Worker) outbound(j *job) Verdict {
 func (w *Worker) fromServer(j *job, s *conntrack.Shard, c *conntrack.Conn, d *dest, renews bool) {
 	n := w.counts.of(c.Server)
 	n.OutPkts++
-	n.OutBytes += uint64(len(j.ip))
-	c.OutBytes += uint64(len(j.ip))
+	n.OutBytes += w.bytes(j)
+	c.OutBytes += w.bytes(j)
 	if !renews {
 		return
 	}

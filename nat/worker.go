@@ -350,6 +350,15 @@ func (j *job) length() int {
 	return head + int(h.GSOSize())
 }
 
+// bytes returns how many bytes the packet counts for. A first fragment counts
+// for itself and the headers of the whole, in which there is no fragment header.
+func (w *Worker) bytes(j *job) uint64 {
+	if w.pkt.Frag && w.pkt.V6 {
+		return uint64(len(j.ip) - wire.IPv6FragmentLen)
+	}
+	return uint64(len(j.ip))
+}
+
 // send gives a rewritten frame to its next hop, or lets it wait for the next
 // hop's link-layer address. from is the connection whose client sent it, who is
 // to hear of a failure, or nil.

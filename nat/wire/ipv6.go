@@ -143,13 +143,21 @@ type IPv6Upper struct {
 // (ip_vs_fill_iph_skb_off in include/net/ip_vs.h).
 func (b IPv6) Upper() (IPv6Upper, Result) { return b[:b.TotalLen()].upper() }
 
+// IsExtension reports whether the number is that of a header that [IPv6.Upper]
+// steps over.
+func IsExtension(proto uint8) bool {
+	switch proto {
+	case extHopByHop, extRouting, extFragment, extDestOpts, ProtoAH:
+		return true
+	}
+	return false
+}
+
 // upper is Upper over all of b.
 func (b IPv6) upper() (u IPv6Upper, r Result) {
 	u.Proto, u.Offset = b.NextHeader(), IPv6Len
 	for range maxExtensions + 1 {
-		switch u.Proto {
-		case extHopByHop, extRouting, extFragment, extDestOpts, ProtoAH:
-		default:
+		if !IsExtension(u.Proto) {
 			return u, Parsed
 		}
 		if len(b)-u.Offset < ip6ExtMinLen {
