@@ -427,17 +427,22 @@ func TestIPv6FragmentsTooBig(t *testing.T) {
 	}{
 		{"the first", clientNIC, cut(big, large, 1), []Kind{Reply, Dropped, Dropped}, "2001:db8:c::1"},
 		{
-			"a later one", clientNIC, []nic.Frame{piece(big, 0, small, true, 2), piece(big, small, small+large, true, 2)},
-			[]Kind{Forward, Reply}, "2001:db8:c::1",
+			"a later one", clientNIC,
+			[]nic.Frame{piece(big, 0, small, true, 2), piece(big, small, small+large, true, 2)},
+			[]Kind{Forward, Reply},
+			"2001:db8:c::1",
 		},
 		{
 			"a later one of the server", serverNIC,
 			[]nic.Frame{piece(answer, 0, small, true, 3), piece(answer, small, small+large, true, 3), piece(answer, small+large, small+large+80, true, 3)},
-			[]Kind{Forward, Reply, Forward}, "2001:db8:5::1",
+			[]Kind{Forward, Reply, Forward},
+			"2001:db8:5::1",
 		},
 		{
-			"a later one that came first", clientNIC, []nic.Frame{piece(big, small, small+large, true, 4), piece(big, 0, small, true, 4)},
-			[]Kind{Hold, Forward}, "",
+			"a later one that came first", clientNIC,
+			[]nic.Frame{piece(big, small, small+large, true, 4), piece(big, 0, small, true, 4)},
+			[]Kind{Hold, Forward},
+			"",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
