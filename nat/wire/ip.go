@@ -1,9 +1,5 @@
 package wire
 
-// IPv6FragmentLen is the length in bytes of a fragment header (RFC 8200, section
-// 4.5).
-const IPv6FragmentLen = 8
-
 // IP is an IPv4 or IPv6 packet from its header on, as [Packet.Parse] found it:
 // the header is whole and says which of the two it is. It may be followed by
 // bytes that are not the packet's. Addresses are those of both families: IPv4 as
