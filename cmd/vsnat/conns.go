@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,11 +13,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"vsnat/cmd/vsnat/internal/control"
+	"vsnat/cmd/vsnat/internal/human"
 )
 
 func connsCommand() *cobra.Command {
 	var f connFilter
-	var asJSON bool
+	var v view
 	limit := 0
 	cmd := &cobra.Command{
 		Use:   "conns",
@@ -34,15 +36,18 @@ ENDPOINT is an address, an address with a port, or a network.`,
 			if limit < 0 {
 				return fmt.Errorf("invalid argument %d for --limit: at least 0", limit)
 			}
+			if cmd.Flags().Changed("watch") {
+				return watchConns(cmd, &v, &f, limit)
+			}
 			c := control.NewClient(control.SocketPath())
 			defer c.Close()
 			out := cmd.OutOrStdout()
 			print := printConn
-			if asJSON {
+			if v.asJSON {
 				enc := json.NewEncoder(out)
 				print = func(_ io.Writer, c *control.Connection) error { return enc.Encode(c) }
 			} else {
-				fmt.Fprintf(out, connColumns, "PRO", "STATE", "AGE", "ENDS IN", "PACKETS", "CLIENT", "VIRTUAL", "SERVER")
+				fmt.Fprintf(out, connColumns, connTitles...)
 			}
 			shown := 0
 			for conn, err := range c.Connections(cmd.Context()) {
@@ -70,8 +75,44 @@ ENDPOINT is an address, an address with a port, or a network.`,
 	flags.StringVar(&f.proto, "proto", "", "only of this protocol: tcp, udp or sctp")
 	flags.BoolVar(&f.templates, "templates", false, "only persistence templates")
 	flags.IntVar(&limit, "limit", 0, "at most so many; 0 is all")
-	flags.BoolVar(&asJSON, "json", false, "print JSON, one object a line")
+	v.registerWatched(cmd)
+	flags.Lookup("json").Usage = "print JSON, one object a line"
 	return cmd
+}
+
+// watchedConns is how many connections are looked at again and again unless
+// --limit says another number: more than a terminal has lines.
+const watchedConns = 200
+
+// watchConns shows the connections again and again.
+func watchConns(cmd *cobra.Command, v *view, f *connFilter, limit int) error {
+	if limit == 0 {
+		limit = watchedConns
+	}
+	ask := func(ctx context.Context, c *control.Client) ([]control.Connection, error) {
+		all := []control.Connection{}
+		for conn, err := range c.Connections(ctx) {
+			if err != nil {
+				return nil, plain(err)
+			}
+			if f.takes(&conn) {
+				all = append(all, conn)
+			}
+			if len(all) == limit {
+				break
+			}
+		}
+		return all, nil
+	}
+	return show(cmd, v, ask, func(w io.Writer, all []control.Connection) error {
+		fmt.Fprintf(w, connColumns, connTitles...)
+		for i := range all {
+			if err := printConn(w, &all[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // connFilter tells which connections are wanted. The zero value takes all.
@@ -133,22 +174,10 @@ func (e *endpointFilter) Set(s string) error {
 // that the columns have fixed widths.
 const connColumns = "%-4s %-11s %7s %7s %8s  %-21s %-21s %s\n"
 
+var connTitles = []any{"PRO", "STATE", "AGE", "ENDS IN", "PACKETS", "CLIENT", "VIRTUAL", "SERVER"}
+
 func printConn(w io.Writer, c *control.Connection) error {
-	_, err := fmt.Fprintf(w, connColumns, strings.ToLower(string(c.Protocol)), c.State, shortTime(c.Age), shortTime(c.Expires),
+	_, err := fmt.Fprintf(w, connColumns, strings.ToLower(string(c.Protocol)), c.State, human.Seconds(c.Age), human.Seconds(c.Expires),
 		strconv.FormatUint(uint64(c.InPkts), 10), c.Client, c.Virtual, c.Destination)
 	return err
-}
-
-// shortTime writes seconds in a few letters: 45s, 3m12s, 5h02m, 12d03h.
-func shortTime(seconds uint32) string {
-	const minute, hour, day = 60, 60 * 60, 24 * 60 * 60
-	switch {
-	case seconds < minute:
-		return fmt.Sprintf("%ds", seconds)
-	case seconds < hour:
-		return fmt.Sprintf("%dm%02ds", seconds/minute, seconds%minute)
-	case seconds < day:
-		return fmt.Sprintf("%dh%02dm", seconds/hour, seconds%hour/minute)
-	}
-	return fmt.Sprintf("%dd%02dh", seconds/day, seconds%day/hour)
 }

@@ -1,21 +1,20 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/netip"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"vsnat/cmd/vsnat/internal/control"
+	"vsnat/cmd/vsnat/internal/table"
 )
 
 func markCommand() *cobra.Command {
-	var asJSON bool
+	var v view
 	cmd := &cobra.Command{
 		Use:   "mark",
 		Short: "Show and change the rules that give packets firewall marks",
@@ -29,16 +28,11 @@ not see vsnat's packets. The first rule that takes a packet counts.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return withMarks(cmd, func(_ *control.Client, rules []control.MarkRule) error {
-				if asJSON {
-					enc := json.NewEncoder(cmd.OutOrStdout())
-					enc.SetIndent("", "  ")
-					return enc.Encode(rules)
-				}
-				return printMarks(cmd.OutOrStdout(), rules)
+				return v.print(cmd.OutOrStdout(), rules, func(w io.Writer) error { return printMarks(w, rules) })
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	v.register(cmd)
 	cmd.AddCommand(markAddCommand(), markReplaceCommand(), markDeleteCommand(), markClearCommand())
 	return cmd
 }
@@ -234,10 +228,9 @@ func printMarks(w io.Writer, rules []control.MarkRule) error {
 		}
 		return p.String()
 	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "PLACE\tMARK\tPROTO\tSRC\tDST\tDPORT\tNIC")
+	t := table.New(">PLACE", ">MARK", "PROTO", "SRC", "DST", "DPORT", "NIC")
 	for i, r := range rules {
-		fmt.Fprintf(t, "%d\t%d\t%s\t%s\t%s\t%s\t%s\n", i+1, r.Mark, any(string(r.Protocol)), prefix(r.Src), prefix(r.Dst), any(r.Ports()), any(r.NIC))
+		t.Row(strconv.Itoa(i+1), strconv.FormatUint(uint64(r.Mark), 10), any(string(r.Protocol)), prefix(r.Src), prefix(r.Dst), any(r.Ports()), any(r.NIC))
 	}
-	return t.Flush()
+	return t.Write(w)
 }

@@ -1,20 +1,21 @@
 package main
 
 import (
-	"encoding/json"
+	"context"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"vsnat/cmd/vsnat/internal/control"
 	"vsnat/cmd/vsnat/internal/daemon"
+	"vsnat/cmd/vsnat/internal/human"
 	"vsnat/cmd/vsnat/internal/latency"
+	"vsnat/cmd/vsnat/internal/table"
 )
 
 // reportCommands are the verbs that show what the running director does.
@@ -26,75 +27,78 @@ func reportCommands() []*cobra.Command {
 	}
 }
 
-func reportCommand[T any](name, short string, report control.Report, print func(io.Writer, *T)) *cobra.Command {
-	var asJSON bool
+func reportCommand[T any](name, short string, report control.Report, print func(io.Writer, *T) error) *cobra.Command {
+	var v view
 	cmd := &cobra.Command{
 		Use: name, Short: short, Args: cobra.NoArgs,
-		Example: "  vsnat " + name + "\n  vsnat " + name + " --json",
+		Example: "  vsnat " + name + "\n  vsnat " + name + " --json\n  vsnat " + name + " --watch",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c := control.NewClient(control.SocketPath())
-			defer c.Close()
-			var r T
-			if err := c.Report(cmd.Context(), report, &r); err != nil {
-				return err
-			}
-			if asJSON {
-				enc := json.NewEncoder(cmd.OutOrStdout())
-				enc.SetIndent("", "  ")
-				return enc.Encode(&r)
-			}
-			print(cmd.OutOrStdout(), &r)
-			return nil
+			return show(cmd, &v, func(ctx context.Context, c *control.Client) (*T, error) {
+				r := new(T)
+				return r, c.Report(ctx, report, r)
+			}, print)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	v.registerWatched(cmd)
 	return cmd
 }
 
-func printStatus(w io.Writer, s *daemon.Status) {
-	fmt.Fprintf(w, "vsnat %s, up %s, guard %s\n", s.Version, time.Duration(s.Uptime*1e9).Round(time.Second), s.Guard)
-	fmt.Fprintf(w, "services %d, connections %d of at most %d (%.1f MB)\n",
-		s.Services, s.Connections.Now, s.Connections.Max, float64(s.Connections.Bytes)/1e6)
-	fmt.Fprintf(w, "scheduled %d, in %d packets %d bytes, out %d packets %d bytes\n",
-		s.Total.Conns, s.Total.InPkts, s.Total.InBytes, s.Total.OutPkts, s.Total.OutBytes)
-	fmt.Fprintf(w, "a second: scheduled %d, in %d packets %d bytes, out %d packets %d bytes\n\n",
-		s.Total.CPS, s.Total.InPPS, s.Total.InBPS, s.Total.OutPPS, s.Total.OutBPS)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "NIC\tframes in\tbytes in\tring full\tframes out\tbytes out\tnot sent\t")
-	for _, n := range s.NICs {
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t\n", n.Name, n.Stats.RxFrames, n.Stats.RxBytes,
-			n.Stats.RxDropped, n.Stats.TxFrames, n.Stats.TxBytes, n.Stats.TxErrors)
+func printStatus(w io.Writer, s *daemon.Status) error {
+	fmt.Fprintf(w, "vsnat %s, up %s, guard %s\n", s.Version, human.Seconds(uint32(s.Uptime)), s.Guard)
+	fmt.Fprintf(w, "%s, connections %d of at most %d (%.1f MB)\n\n",
+		count(s.Services, "service"), s.Connections.Now, s.Connections.Max, float64(s.Connections.Bytes)/1e6)
+	t := table.New("", ">CONNECTIONS", ">PACKETS IN", ">BYTES IN", ">PACKETS OUT", ">BYTES OUT")
+	for _, r := range []struct {
+		name                      string
+		conns, in, inB, out, outB uint64
+	}{
+		{"total", s.Total.Conns, s.Total.InPkts, s.Total.InBytes, s.Total.OutPkts, s.Total.OutBytes},
+		{"a second", s.Total.CPS, s.Total.InPPS, s.Total.InBPS, s.Total.OutPPS, s.Total.OutBPS},
+	} {
+		t.Row(r.name, human.Count(r.conns), human.Count(r.in), human.Count(r.inB), human.Count(r.out), human.Count(r.outB))
 	}
-	t.Flush()
+	if err := t.Write(w); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	t = table.New("NIC", ">FRAMES IN", ">BYTES IN", ">RING FULL", ">FRAMES OUT", ">BYTES OUT", ">NOT SENT")
+	for _, n := range s.NICs {
+		t.Row(n.Name, human.Count(n.Stats.RxFrames), human.Count(n.Stats.RxBytes), human.Count(n.Stats.RxDropped),
+			human.Count(n.Stats.TxFrames), human.Count(n.Stats.TxBytes), human.Count(n.Stats.TxErrors))
+	}
+	return t.Write(w)
 }
 
-func printDrops(w io.Writer, d *daemon.Drops) {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "NIC\treceived\tforwarded\treplied\tpassed\theld\tdropped\tbalance\t")
+func printDrops(w io.Writer, d *daemon.Drops) error {
+	t := table.New("NIC", ">RECEIVED", ">FORWARDED", ">REPLIED", ">PASSED", ">HELD", ">DROPPED", "BALANCE")
+	why := table.New("NIC", ">FRAMES", "REASON", "MEANING")
+	reasons := 0
 	for _, n := range d.NICs {
 		var dropped uint64
-		for _, c := range n.Dropped {
-			dropped += c
+		for _, reason := range slices.Sorted(maps.Keys(n.Dropped)) {
+			dropped += n.Dropped[reason]
+			reasons++
+			why.Row(n.Name, human.Count(n.Dropped[reason]), reason, d.Reasons[reason])
+		}
+		if n.RingFull > 0 {
+			reasons++
+			why.Row(n.Name, human.Count(n.RingFull), "-", "lost before they were received: the ring was full")
 		}
 		balance := "ok"
 		if !n.Balanced {
 			balance = "WRONG"
 		}
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t\n",
-			n.Name, n.Received, n.Forwarded, n.Replied, n.Passed, n.Held, dropped, balance)
+		t.Row(n.Name, human.Count(n.Received), human.Count(n.Forwarded), human.Count(n.Replied), human.Count(n.Passed),
+			human.Count(n.Held), human.Count(dropped), balance)
 	}
-	t.Flush()
-	for _, n := range d.NICs {
-		for _, reason := range slices.Sorted(maps.Keys(n.Dropped)) {
-			fmt.Fprintf(w, "%s: %d %s: %s\n", n.Name, n.Dropped[reason], reason, d.Reasons[reason])
-		}
-		if n.RingFull > 0 {
-			fmt.Fprintf(w, "%s: %d lost before they were received: the ring was full\n", n.Name, n.RingFull)
-		}
+	if err := t.Write(w); err != nil || reasons == 0 {
+		return err
 	}
+	fmt.Fprintln(w)
+	return why.Write(w)
 }
 
-func printLatency(w io.Writer, l *daemon.Latency) {
+func printLatency(w io.Writer, l *daemon.Latency) error {
 	budget := time.Duration(l.Budget)
 	for _, part := range []struct {
 		name string
@@ -103,10 +107,12 @@ func printLatency(w io.Writer, l *daemon.Latency) {
 		{"pickup to sent", &l.Pickup},
 		{"kernel receive to sent", &l.Receive},
 	} {
-		fmt.Fprintf(w, "%s: %d packets, p50 %s, p90 %s, p99 %s, p99.9 %s, max %s, %.2f %% over %s\n", part.name, part.s.Count,
-			ns(part.s.P50), ns(part.s.P90), ns(part.s.P99), ns(part.s.P999), ns(part.s.Max), 100*part.s.Over, budget)
+		ns := human.Nanoseconds
+		fmt.Fprintf(w, "%s: %d packets, %.2f %% over %s\n", part.name, part.s.Count, 100*part.s.Over, budget)
+		fmt.Fprintf(w, "  p50 %s, p90 %s, p99 %s, p99.9 %s, max %s\n", ns(part.s.P50), ns(part.s.P90), ns(part.s.P99), ns(part.s.P999), ns(part.s.Max))
 		printHistogram(w, part.s)
 	}
+	return nil
 }
 
 // printHistogram draws one bar for each power of two of microseconds.
@@ -123,19 +129,11 @@ func printHistogram(w io.Writer, s *latency.Summary) {
 		if c == 0 {
 			continue
 		}
-		label := fmt.Sprintf("<= %s", ns(1000<<i))
+		label := fmt.Sprintf("<= %s", human.Nanoseconds(1000<<i))
 		if i == len(counts)-1 {
-			label = fmt.Sprintf("> %s", ns(1000<<(i-1)))
+			label = fmt.Sprintf("> %s", human.Nanoseconds(1000<<(i-1)))
 		}
 		share := float64(c) / float64(s.Count)
 		fmt.Fprintf(w, "  %12s %6.2f %% %s\n", label, 100*share, strings.Repeat("#", int(50*share+0.5)))
 	}
-}
-
-func ns(n int64) string {
-	d := time.Duration(n)
-	if d >= 10*time.Microsecond {
-		d = d.Round(100 * time.Nanosecond)
-	}
-	return d.String()
 }

@@ -1,43 +1,38 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/netip"
-	"text/tabwriter"
-	"time"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"vsnat/cmd/vsnat/internal/control"
+	"vsnat/cmd/vsnat/internal/human"
+	"vsnat/cmd/vsnat/internal/table"
 )
 
 func serverCommand() *cobra.Command {
 	var name nameFlags
-	var asJSON bool
+	var v view
 	cmd := &cobra.Command{
 		Use:   "server",
 		Short: "Show the real servers' states and what became of their clients; mark them up and down, drain them",
 		Example: `  vsnat server
-  vsnat server -t 192.0.2.1:80
+  vsnat server -t 192.0.2.1:80 --watch
   vsnat server down -t 192.0.2.1:80 -r 10.0.0.11:80
   vsnat server drain -t 192.0.2.1:80 -r 10.0.0.11:80`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c := control.NewClient(control.SocketPath())
-			defer c.Close()
-			services, err := listed(cmd, c, &name)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(cmd.OutOrStdout(), services)
-			}
-			return printServers(cmd.OutOrStdout(), services)
+			return show(cmd, &v, func(ctx context.Context, c *control.Client) ([]control.ServiceEntry, error) {
+				return listed(ctx, c, &name)
+			}, printServers)
 		},
 	}
 	name.register(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	v.registerWatched(cmd)
 	cmd.AddCommand(
 		serverStateCommand("down", "Mark a real server down: it gets no new connections, whatever its weight",
 			`Mark a real server down: it gets no new connections, whatever its weight. What
@@ -52,15 +47,15 @@ a weight: ipvsadm -e -t VIP:PORT -r SERVER -m -w WEIGHT.`, drainServer),
 }
 
 // listed returns the service that is named, or all.
-func listed(cmd *cobra.Command, c *control.Client, name *nameFlags) ([]control.ServiceEntry, error) {
+func listed(ctx context.Context, c *control.Client, name *nameFlags) ([]control.ServiceEntry, error) {
 	if !name.given() {
-		return c.Services(cmd.Context())
+		return c.Services(ctx)
 	}
 	id, err := name.service()
 	if err != nil {
 		return nil, err
 	}
-	e, err := c.Service(cmd.Context(), id)
+	e, err := c.Service(ctx, id)
 	return []control.ServiceEntry{e}, err
 }
 
@@ -112,21 +107,23 @@ func drainServer(cmd *cobra.Command, c *control.Client, id control.ServiceID, s 
 }
 
 func printServers(w io.Writer, services []control.ServiceEntry) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "SERVICE\tSERVER\tSTATE\tWEIGHT\tACTIVE\tINACTIVE\tPERSISTENT\tMOVED\tRESET\tUNREACHABLE\tDEADLINE")
+	t := table.New("SERVICE, SERVER", "STATE", ">WEIGHT", ">ACTIVE", ">INACTIVE", ">TEMPLATES", "DEADLINE")
 	for _, e := range services {
+		t.Line(fmt.Sprintf("%s %s", e.ServiceID, e.Scheduler))
 		for _, s := range append(e.Servers[:len(e.Servers):len(e.Servers)], e.Removed...) {
 			deadline := "-"
 			switch {
 			case s.Deadline != nil && *s.Deadline == 0:
 				deadline = "passed"
 			case s.Deadline != nil:
-				deadline = "in " + (time.Duration(*s.Deadline) * time.Second).String()
+				deadline = "in " + human.Seconds(*s.Deadline)
 			}
-			n := s.LifeCounts
-			fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", e.ServiceID, netip.AddrPortFrom(s.Address, s.Port), s.State,
-				s.Weight, s.Active, s.Inactive, s.Persistent, n.Moved, n.Reset, n.Unreachable, deadline)
+			t.Row("  "+netip.AddrPortFrom(s.Address, s.Port).String(), string(s.State), strconv.Itoa(int(s.Weight)),
+				human.Count(uint64(s.Active)), human.Count(uint64(s.Inactive)), human.Count(uint64(s.Persistent)), deadline)
+			if n := s.LifeCounts; n != (control.LifeCounts{}) {
+				t.Line(fmt.Sprintf("    moved %s, reset %s, unreachable %s", human.Count(n.Moved), human.Count(n.Reset), human.Count(n.Unreachable)))
+			}
 		}
 	}
-	return t.Flush()
+	return t.Write(w)
 }

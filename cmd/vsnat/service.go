@@ -5,12 +5,12 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"vsnat/cmd/vsnat/internal/control"
+	"vsnat/cmd/vsnat/internal/table"
 )
 
 func serviceCommand() *cobra.Command {
@@ -24,7 +24,7 @@ func serviceCommand() *cobra.Command {
 
 func serviceLifeCommand() *cobra.Command {
 	var name nameFlags
-	var asJSON bool
+	var v view
 	cmd := &cobra.Command{
 		Use:   "life {-t VIP:PORT | -u VIP:PORT | -f MARK} [PRESET] [EVENT.CLASS=ACTION[,ACTION]] [EVENT.deadline=TIME]",
 		Short: "Show and change what becomes of clients whose server drains, is down or is removed",
@@ -72,10 +72,7 @@ or 10m after the event began. docs/life.md tells what each puts on the wire.`,
 				}
 			}
 			if len(args) == 0 {
-				if asJSON {
-					return printJSON(cmd.OutOrStdout(), life)
-				}
-				return printLife(cmd.OutOrStdout(), id, life)
+				return v.print(cmd.OutOrStdout(), life, func(w io.Writer) error { return printLife(w, id, life) })
 			}
 			if err := changeLife(life, changes); err != nil {
 				return err
@@ -84,7 +81,7 @@ or 10m after the event began. docs/life.md tells what each puts on the wire.`,
 		},
 	}
 	name.register(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	v.register(cmd)
 	return cmd
 }
 
@@ -154,15 +151,14 @@ func printLife(w io.Writer, id control.ServiceID, l *control.Life) error {
 		name = "its own"
 	}
 	fmt.Fprintf(w, "%s: %s\n", id, name)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "EVENT\tESTABLISHED\tNEW\tUDP\tPERSISTENT\tDEADLINE")
+	t := table.New("EVENT", "ESTABLISHED", "NEW", "UDP", "PERSISTENT", "DEADLINE")
 	for _, event := range control.LifeEvents {
 		e := l.Event(event)
 		deadline := "-"
 		if e.Deadline != nil {
 			deadline = (time.Duration(*e.Deadline) * time.Second).String()
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", event, e.Established, e.New, e.UDP, e.Persistent, deadline)
+		t.Row(event, string(e.Established), string(e.New), string(e.UDP), string(e.Persistent), deadline)
 	}
-	return t.Flush()
+	return t.Write(w)
 }

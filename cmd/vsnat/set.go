@@ -1,21 +1,20 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"vsnat/cmd/vsnat/internal/control"
+	"vsnat/cmd/vsnat/internal/table"
 )
 
 func setCommand() *cobra.Command {
-	var asJSON bool
+	var v view
 	cmd := &cobra.Command{
 		Use:   "set [NAME | NAME=VALUE...]",
 		Short: "Show and change the settings that the kernel has at net.ipv4.vs",
@@ -47,21 +46,16 @@ at all. They last until the director ends.`,
 					// The director knows best what is wrong with the name.
 					return plain(c.Apply(cmd.Context(), control.Command{Op: control.Set, Settings: map[string]int{name: 0}}))
 				}
-				if !asJSON {
+				if !v.asJSON {
 					fmt.Fprintln(out, all[at].Value)
 					return nil
 				}
 				all = all[at : at+1]
 			}
-			if asJSON {
-				enc := json.NewEncoder(out)
-				enc.SetIndent("", "  ")
-				return enc.Encode(all)
-			}
-			return printSettings(out, all)
+			return v.print(out, all, func(w io.Writer) error { return printSettings(w, all) })
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	v.register(cmd)
 	return cmd
 }
 
@@ -90,10 +84,9 @@ func parseSettings(args []string) (map[string]int, error) {
 }
 
 func printSettings(w io.Writer, all []control.Setting) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "SETTING\tVALUE\tDEFAULT\tMEANING")
+	t := table.New("SETTING", ">VALUE", ">DEFAULT", "MEANING")
 	for _, s := range all {
-		fmt.Fprintf(t, "%s\t%d\t%d\t%s\n", s.Name, s.Value, s.Default, s.Help)
+		t.Row(s.Name, strconv.Itoa(s.Value), strconv.Itoa(s.Default), s.Help)
 	}
-	return t.Flush()
+	return t.Write(w)
 }
