@@ -41,10 +41,10 @@ func Seconds(seconds uint32) string {
 	return fmt.Sprintf("%dd%02dh", seconds/day, seconds%day/hour)
 }
 
-// Nanoseconds writes a time with four figures at most: 870ns, 12.35µs, 1.234ms.
+// Nanoseconds writes a time with three figures: 870ns, 12.3µs, 1.23ms.
 func Nanoseconds(n int64) string {
 	unit := int64(1)
-	for n/unit >= 10_000 {
+	for n/unit >= 1000 {
 		unit *= 10
 	}
 	return time.Duration(n).Round(time.Duration(unit)).String()

@@ -30,7 +30,7 @@ func TestSeconds(t *testing.T) {
 }
 
 func TestNanoseconds(t *testing.T) {
-	for n, want := range map[int64]string{0: "0s", 870: "870ns", 1_234: "1.234µs", 12_345: "12.35µs", 12_345_678: "12.35ms", 123_456_789_012: "2m3.5s"} {
+	for n, want := range map[int64]string{0: "0s", 870: "870ns", 1_234: "1.23µs", 12_345: "12.3µs", 12_345_678: "12.3ms", 123_456_789_012: "2m3s"} {
 		if got := Nanoseconds(n); got != want {
 			t.Errorf("%d is %q, want %q", n, got, want)
 		}

@@ -96,13 +96,10 @@ func Summarize(budget int64, hs ...*Histogram) Summary {
 		s.Max = max(s.Max, h.max.Load())
 		sum += h.sum.Load()
 	}
-	if s.Count == 0 {
-		return s
+	if s.Count != 0 {
+		s.Mean = float64(sum) / float64(s.Count)
 	}
-	s.Mean = float64(sum) / float64(s.Count)
-	s.Over = float64(over) / float64(s.Count)
-	s.P50, s.P90 = s.quantile(0.5), s.quantile(0.9)
-	s.P99, s.P999 = s.quantile(0.99), s.quantile(0.999)
+	s.figures(over)
 	return s
 }
 

@@ -64,3 +64,30 @@ func TestRecordAllocatesNothing(t *testing.T) {
 		t.Fatalf("%v allocations", n)
 	}
 }
+
+// TestSince compares what comes after a summary with a histogram of that alone.
+func TestSince(t *testing.T) {
+	var all, later Histogram
+	for ns := int64(1); ns < 5_000; ns += 7 {
+		all.Record(ns, 2)
+	}
+	before := Summarize(100, &all)
+	for ns := int64(3); ns < 1_000; ns += 5 {
+		all.Record(ns, 1)
+		later.Record(ns, 1)
+	}
+	after := Summarize(100, &all)
+	got, want := after.Since(&before, 100), Summarize(100, &later)
+	if got.Count != want.Count || got.Over != want.Over || got.P50 != want.P50 || got.P90 != want.P90 || !slices.Equal(got.Buckets, want.Buckets) {
+		t.Errorf("%+v\nwant %+v", got, want)
+	}
+	if last := want.Buckets[len(want.Buckets)-1].Upper; got.Max != last {
+		t.Errorf("the longest is %d, its bucket's is %d", got.Max, last)
+	}
+	if none := after.Since(&after, 100); none.Count != 0 || none.Max != 0 || len(none.Buckets) != 0 {
+		t.Errorf("nothing came since, but %+v", none)
+	}
+	if anew := before.Since(&after, 100); anew.Count != before.Count {
+		t.Errorf("after a new start: %+v", anew)
+	}
+}
