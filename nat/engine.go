@@ -13,6 +13,8 @@
 // What becomes of those whose server is in trouble, as their service wants it, is
 // in the files life*.go. What the schedulers are given and told is in
 // scheduler.go.
+// Who wants to know why a packet goes where it goes finds it in decision.go, and in
+// watch.go how it is noted; explain.go answers for a packet that never was.
 // What an operator changes is in control.go, mark.go and settings.go; what the
 // guard must know of it in owned.go.
 package nat

@@ -30,6 +30,7 @@ func (w *Worker) inboundLocked(j *job, s *conntrack.Shard, hash uint64, key *con
 	var r ruling
 	if c != nil {
 		d = w.e.destOf(w.snap, c.Server)
+		w.watch.found(c, d, ClientSide)
 		if f := d.doomed(); f != nil {
 			var v Verdict
 			if r, v = w.ruled(j, s, c, d, f); r == ends {
@@ -37,10 +38,12 @@ func (w *Worker) inboundLocked(j *job, s *conntrack.Shard, hash uint64, key *con
 			}
 		}
 		if r == givesUp {
+			w.watch.gaveUp(c, d, 0, true)
 			old, c = c.Ref(), nil
 		} else if outlived, ends := w.outlived(j, c, d); r == rulesNot && outlived {
 			// The new connection stands before the old one, which ends with its
 			// timer's next tick (ip_vs_conn_expire_now).
+			w.watch.gaveUp(c, d, w.snap.settings.ConnReuseMode, false)
 			if ends {
 				s.Arm(c, w.now, 0)
 			}
@@ -51,6 +54,9 @@ func (w *Worker) inboundLocked(j *job, s *conntrack.Shard, hash uint64, key *con
 		var v Verdict
 		if c, v = w.schedule(j, s, hash, key, old); c == nil {
 			return v
+		}
+		if r == givesUp && c.Why() == conntrack.Scheduled {
+			c.SetWhy(conntrack.MovedByPolicy)
 		}
 		d = w.e.destOf(w.snap, c.Server)
 	}
@@ -91,6 +97,7 @@ func (w *Worker) abandon(s *conntrack.Shard, c *conntrack.Conn, d *dest) {
 func (w *Worker) schedule(j *job, s *conntrack.Shard, hash uint64, key *conntrack.Key, old conntrack.Ref) (*conntrack.Conn, Verdict) {
 	p := w.pkt
 	svc := w.snap.service(w.mark(j), p)
+	w.watch.asks(svc, p.DstPort)
 	if svc == nil {
 		v := w.hostAnswer(j)
 		if v == passed && !w.snap.vips.has(&p.Dst) {
@@ -102,6 +109,7 @@ func (w *Worker) schedule(j *job, s *conntrack.Shard, hash uint64, key *conntrac
 	case torn:
 		return nil, drop(Truncated)
 	case !may:
+		w.watch.because(BeginsNothing)
 		return nil, w.hostAnswer(j)
 	}
 	if !foreign(&p.Src) || w.routes.Local(p.Src) {
@@ -112,6 +120,7 @@ func (w *Worker) schedule(j *job, s *conntrack.Shard, hash uint64, key *conntrac
 	}
 	if p.SrcPort == ftpDataPort {
 		// Active FTP's data port: never scheduled (ip_vs_schedule).
+		w.watch.because(FromFTPData)
 		return nil, w.hostAnswer(j)
 	}
 	spec := svc.spec.Load()
@@ -119,6 +128,7 @@ func (w *Worker) schedule(j *job, s *conntrack.Shard, hash uint64, key *conntrac
 		return w.persistent(j, s, hash, key, old, svc, spec)
 	}
 	if spec.Key.Mark == 0 && p.DstPort != spec.Key.Port {
+		w.watch.because(OtherPort)
 		return nil, w.noServer(j, spec)
 	}
 	svc.mu.Lock()
@@ -136,7 +146,7 @@ func (w *Worker) schedule(j *job, s *conntrack.Shard, hash uint64, key *conntrac
 	if port == 0 {
 		port = p.DstPort
 	}
-	w.attach(j, c, d, port)
+	w.attach(j, c, d, port, conntrack.Scheduled)
 	return c, Verdict{}
 }
 
@@ -144,13 +154,16 @@ func (w *Worker) schedule(j *job, s *conntrack.Shard, hash uint64, key *conntrac
 // held.
 func (w *Worker) pick(j *job, svc *service, spec *ServiceSpec) (*dest, Verdict) {
 	if svc.deleted {
+		w.watch.because(ServiceDeleted)
 		return nil, w.hostAnswer(j)
 	}
 	p := w.pkt
 	// The worker's own: a local one would be allocated, as Pick takes it through
 	// an interface.
 	w.req = sched.Request{Client: p.Src, Virtual: p.Dst, ClientPort: p.SrcPort, Flags: spec.Flags, Now: w.now}
+	w.watch.weighs(svc, &w.req)
 	srv := svc.sched.Pick(svc.list, &w.req)
+	w.watch.picked(svc, srv)
 	if srv == nil {
 		return nil, w.noServer(j, spec)
 	}
@@ -163,11 +176,13 @@ func (w *Worker) pick(j *job, svc *service, spec *ServiceSpec) (*dest, Verdict) 
 
 // attach gives a connection that the server has counted its server and the port
 // there.
-func (w *Worker) attach(j *job, c *conntrack.Conn, d *dest, port uint16) {
+func (w *Worker) attach(j *job, c *conntrack.Conn, d *dest, port uint16, why conntrack.Why) {
+	c.SetWhy(why)
 	c.Mark = w.mark(j)
 	c.Server, c.Dest, c.DestPort = d.ID, d.key.Addr, port
 	c.Flags |= d.connFlags()
 	w.counts.of(d.ID).Conns++
+	w.watch.made(c, d)
 }
 
 // noServer answers a packet whose service has no server for it

@@ -29,10 +29,13 @@ func (w *Worker) ruled(j *job, s *conntrack.Shard, c *conntrack.Conn, d *dest, f
 	acts := f.at(w.now)
 	switch {
 	case c.Proto == ProtoUDP:
+		w.watch.ruled(f, UDPFlow, w.now)
 		return w.ruledFlow(j, s, c, d, acts[UDPFlow])
 	case !w.begins(j):
+		w.watch.ruled(f, Established, w.now)
 		return w.ruledSegment(j, s, c, d, acts[Established], true)
 	}
+	w.watch.ruled(f, NewTCP, w.now)
 	a := acts[NewTCP]
 	if a == AsKernel || reusable(c, w.snap.settings.ConnReuseMode) {
 		return rulesNot, Verdict{} // the connection there was is over
@@ -179,8 +182,10 @@ func (w *Worker) reset(j *job, c *conntrack.Conn, a Action, fromClient bool) Ver
 func (w *Worker) ruledReply(j *job, s *conntrack.Shard, c *conntrack.Conn, d *dest, f *doom) (ruling, Verdict) {
 	acts := f.at(w.now)
 	if c.Proto != ProtoUDP {
+		w.watch.ruled(f, Established, w.now)
 		return w.ruledSegment(j, s, c, d, acts[Established], false)
 	}
+	w.watch.ruled(f, UDPFlow, w.now)
 	switch acts[UDPFlow] {
 	case Move, Unreachable:
 		return givesUp, Verdict{} // goes to the client, and renews nothing
@@ -191,6 +196,7 @@ func (w *Worker) ruledReply(j *job, s *conntrack.Shard, c *conntrack.Conn, d *de
 // ruledTemplate applies the doom f of server d to its template c, whose shard s is
 // locked, when its client begins something new.
 func (w *Worker) ruledTemplate(j *job, s *conntrack.Shard, c *conntrack.Conn, d *dest, f *doom) (ruling, Verdict) {
+	w.watch.ruled(f, PersistentClient, w.now)
 	switch a := f.at(w.now)[PersistentClient]; a {
 	case AsKernel:
 		return rulesNot, Verdict{}

@@ -24,6 +24,7 @@ type life struct {
 
 // doom is what becomes of those who use a server. It is never changed in place.
 type doom struct {
+	event       LifeEvent
 	first, then Actions // see [EventPolicy.effective]
 	due         int64   // when then applies; MaxInt64 is never, or not known yet
 }
@@ -116,7 +117,7 @@ func (d *dest) settle() {
 		return
 	}
 	p := d.service.Load().lifePolicy().Of(d.life.event)
-	f := &doom{due: math.MaxInt64}
+	f := &doom{event: d.life.event, due: math.MaxInt64}
 	f.first, f.then = p.effective(d.life.event)
 	if f.first == (Actions{}) && f.then == (Actions{}) {
 		d.doom.Store(nil)

@@ -20,6 +20,7 @@ func (w *Worker) outbound(j *job) Verdict {
 	}
 	j.server = c.Server
 	d := w.e.destOf(w.snap, c.Server)
+	w.watch.found(c, d, ServerSide)
 	renews := true
 	if f := d.doomed(); f != nil {
 		r, v := w.ruledReply(j, s, c, d, f)

@@ -22,7 +22,7 @@ const retiredPort = 0xffff
 // is the connection that the caller found there and gave up, if any.
 func (w *Worker) persistent(j *job, s *conntrack.Shard, hash uint64, key *conntrack.Key, old conntrack.Ref, svc *service, spec *ServiceSpec) (*conntrack.Conn, Verdict) {
 	s.Unlock()
-	parent, d, v := w.template(j, svc, spec)
+	parent, d, why, v := w.template(j, svc, spec)
 	s.Lock()
 	if d == nil {
 		return nil, v
@@ -47,28 +47,33 @@ func (w *Worker) persistent(j *job, s *conntrack.Shard, hash uint64, key *conntr
 	if port == spec.Key.Port && d.key.Port != 0 {
 		port = d.key.Port
 	}
-	w.attach(j, c, d, port)
+	w.attach(j, c, d, port, why)
 	return c, Verdict{}
 }
 
 // template finds or makes the template of the packet's client. It returns the
-// server, and the template held for a connection that has it as its Control, or
-// no server and what becomes of the packet.
-func (w *Worker) template(j *job, svc *service, spec *ServiceSpec) (conntrack.Ref, *dest, Verdict) {
+// server, why it is that, and the template held for a connection that has it as its
+// Control, or no server and what becomes of the packet.
+func (w *Worker) template(j *job, svc *service, spec *ServiceSpec) (conntrack.Ref, *dest, conntrack.Why, Verdict) {
 	key := templateKey(w.pkt, spec)
 	hash := w.e.table.Hash(key.Proto, key.Client, key.ClientPort)
 	s := w.e.table.Shard(hash)
 	s.Lock()
 	defer s.Unlock()
 	c := s.Template(hash, &key)
+	w.watch.looked(c)
 	var d *dest
+	why := conntrack.Scheduled
 	if c != nil {
 		d = w.e.destOf(w.snap, c.Server)
 		var r ruling
 		if f := d.doomed(); f != nil {
 			var v Verdict
 			if r, v = w.ruledTemplate(j, s, c, d, f); r == ends {
-				return 0, nil, v
+				return 0, nil, 0, v
+			}
+			if r == givesUp {
+				why = conntrack.MovedByPolicy
 			}
 		}
 		if r == rulesNot && !w.attracts(d) {
@@ -76,19 +81,22 @@ func (w *Worker) template(j *job, svc *service, spec *ServiceSpec) (conntrack.Re
 			r = givesUp
 		}
 		if r == givesUp {
+			w.watch.rejected()
 			c = nil
 		}
 	}
-	if c == nil {
+	if c != nil {
+		why = conntrack.FromTemplate
+	} else {
 		var v Verdict
 		svc.mu.Lock()
 		d, v = w.pick(j, svc, spec)
 		svc.mu.Unlock()
 		if d == nil {
-			return 0, nil, v
+			return 0, nil, 0, v
 		}
 		if c = s.Insert(hash, &key, w.now); c == nil {
-			return 0, nil, drop(TableFull)
+			return 0, nil, 0, drop(TableFull)
 		}
 		c.Flags |= conntrack.Template | d.connFlags()
 		c.Server, c.Dest, c.Mark = d.ID, d.key.Addr, w.mark(j)
@@ -96,15 +104,17 @@ func (w *Worker) template(j *job, svc *service, spec *ServiceSpec) (conntrack.Re
 			c.DestPort = d.key.Port
 		}
 		c.SetTimeout(int64(spec.Timeout) * 1e9)
+		c.SetWhy(why)
 		d.templates.Add(1)
 	}
 	if spec.oncePerPacket(w.pkt.Proto) {
 		c.InPkts++ // in its connections' stead
 	}
+	w.watch.named(c)
 	w.e.table.Hold(c.Ref())
 	// Only a new connection renews a template.
 	s.Arm(c, w.now, c.Timeout())
-	return c.Ref(), d, Verdict{}
+	return c.Ref(), d, why, Verdict{}
 }
 
 // retire has a template found no more.

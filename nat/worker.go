@@ -26,6 +26,7 @@ type Worker struct {
 	pkt    *wire.Packet         // of the frame under judgement
 	req    sched.Request
 	once   conntrack.Conn // of the packet, if it is scheduled by itself
+	watch  *watch         // nil if nobody wants to know
 
 	verdicts [nic.MaxBatch]Verdict
 	out      []Out
@@ -92,7 +93,11 @@ func (w *Worker) Process(b *nic.Batch, now int64) {
 	for i := range b.N {
 		if w.verdicts[i] == undecided {
 			w.pkt = &w.pkts[i]
-			w.verdicts[i] = w.judge(&w.jobs[i])
+			if w.watch == nil {
+				w.verdicts[i] = w.judge(&w.jobs[i])
+			} else {
+				w.verdicts[i] = w.watched(&w.jobs[i])
+			}
 		}
 		w.count(w.verdicts[i])
 	}

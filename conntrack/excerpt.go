@@ -1,0 +1,117 @@
+package conntrack
+
+import "sync/atomic"
+
+// Copy returns a copy of the connection, to be looked at when its shard is not
+// locked any more. In a table it is of no use.
+func (c *Conn) Copy() Conn {
+	return Conn{
+		Client: c.Client, Virtual: c.Virtual, Dest: c.Dest,
+		ClientPort: c.ClientPort, VirtualPort: c.VirtualPort, DestPort: c.DestPort,
+		Proto: c.Proto, State: c.State, Server: c.Server, Flags: c.Flags,
+		Expires: c.Expires, InBytes: c.InBytes, OutBytes: c.OutBytes, InPkts: c.InPkts, Mark: c.Mark, Control: c.Control,
+		created: c.created, timeout: c.timeout, family: atomic.LoadUint32(&c.family), ref: c.ref,
+	}
+}
+
+// excerptRoom is how many connections may be added to an excerpt, if the table
+// itself has room for as many.
+const excerptRoom = 64
+
+// Excerpt returns a table of copies: of the connections of some clients, those
+// that a packet from there would make its own, and what controls them. Of a key
+// the client's address, port and protocol count; port 0 is for templates. What
+// happens in the excerpt is not seen in t. It has room for more connections if t
+// has, and is for work on few.
+func (t *Table) Excerpt(clients ...Key) (*Table, error) {
+	o, err := New(Config{Shards: 1, Buckets: t.buckets})
+	if err != nil {
+		return nil, err
+	}
+	x := excerpt{from: t, to: o, twins: make(map[Ref]Ref)}
+	for i := range clients {
+		k := &clients[i]
+		x.chain(t.Shard(t.Hash(k.Proto, k.Client, k.ClientPort)), k, k.ClientPort)
+		if k.ClientPort != 0 && t.noCPort.Load() != 0 {
+			x.chain(t.NoCPort(), k, 0)
+		}
+	}
+	o.max = o.n.Load() + max(0, min(t.max-t.n.Load(), excerptRoom))
+	return o, nil
+}
+
+// copied is a connection with its extension.
+type copied struct {
+	Conn
+	ext      Ext
+	extended bool
+}
+
+func (s *Shard) copied(c *Conn) copied {
+	d := copied{Conn: c.Copy()}
+	if x := s.Ext(c); x != nil {
+		d.ext, d.extended = *x, true
+	}
+	return d
+}
+
+// excerpt is an excerpt under way.
+type excerpt struct {
+	from, to *Table
+	twins    map[Ref]Ref // of those copied
+}
+
+// chain copies the connections of a client that are in shard s, oldest first.
+func (x *excerpt) chain(s *Shard, k *Key, port uint16) {
+	var all []copied
+	s.Lock()
+	for id := *s.index.head(uint32(x.from.Hash(k.Proto, k.Client, port))); id != 0; {
+		c := s.record(id)
+		if c.Proto == k.Proto && c.Client == k.Client && c.ClientPort == port {
+			all = append(all, s.copied(c))
+		}
+		id = c.next
+	}
+	s.Unlock()
+	for i := len(all) - 1; i >= 0; i-- {
+		x.add(&all[i])
+	}
+}
+
+// add copies a connection, unless that was done, and what controls it.
+func (x *excerpt) add(c *copied) Ref {
+	if twin, done := x.twins[c.ref]; done {
+		return twin
+	}
+	control := Ref(0)
+	if c.Control != 0 {
+		home := x.from.Home(c.Control)
+		home.Lock()
+		var parent copied
+		if p := home.Get(c.Control); p != nil {
+			parent = home.copied(p)
+		}
+		home.Unlock()
+		if parent.ref != 0 { // else it has ended meanwhile
+			control = x.add(&parent)
+		}
+	}
+	s := x.to.Shard(0)
+	if c.Flags&NoCPort != 0 {
+		s = x.to.NoCPort()
+	}
+	s.Lock()
+	defer s.Unlock()
+	twin := s.Insert(x.to.Hash(c.Proto, c.Client, c.ClientPort), &Key{
+		Client: c.Client, ClientPort: c.ClientPort, Virtual: c.Virtual, VirtualPort: c.VirtualPort, Proto: c.Proto,
+	}, 0)
+	ref, next := twin.ref, twin.next
+	*twin = c.Conn
+	twin.ref, twin.next, twin.Control = ref, next, control
+	if c.extended {
+		*s.Extend(twin) = c.ext
+		s.Ext(twin).next = 0
+	}
+	x.twins[c.ref] = ref
+	return ref
+}
