@@ -180,6 +180,7 @@ func (w *Worker) answer(f *nic.Frame, n int, to Addr, back wire.Ethernet, from i
 		w.answers.used--
 		return drop(NoRouteOut)
 	}
+	w.tagAnswer(f, w.frame, port)
 	w.out = append(w.out, Out{Frame: f, Port: port, From: from, Kind: Reply})
 	return replied
 }

@@ -229,7 +229,12 @@ func TestVerdicts(t *testing.T) {
 		{name: "source from nowhere", at: clientNIC, frame: packet(ProtoTCP, netip.MustParseAddrPort("224.0.0.1:1"), vip, wire.SYN, nil), want: drop(Martian)},
 		{name: "first fragment", at: clientNIC, frame: change(syn(), func(_ nic.Frame, ip wire.IPv4) { ip[6] = 0x20 }), want: drop(Fragment)},
 		{name: "another station's frame", at: clientNIC, frame: func() nic.Frame { f := syn(); f.Type = nic.ToOther; return f }(), want: passed},
-		{name: "tagged frame", at: clientNIC, frame: func() nic.Frame { f := syn(); f.VLANProto = wire.TypeVLAN; return f }(), want: passed},
+		{name: "tagged ARP", at: clientNIC, frame: func() nic.Frame {
+			f := syn()
+			wire.Ethernet(f.Eth()).SetType(wire.TypeARP)
+			f.VLAN, f.VLANProto = 5, wire.TypeVLAN
+			return f
+		}(), want: passed},
 		{name: "ARP", at: clientNIC, frame: func() nic.Frame { f := syn(); wire.Ethernet(f.Eth()).SetType(wire.TypeARP); return f }(), want: passed},
 		{name: "too big, DF", connect: true, at: clientNIC, frame: packet(ProtoTCP, client, vip, wire.ACK, make([]byte, 1461)), want: replied, icmp: [2]uint8{3, 4}},
 		{name: "too big, may be cut", connect: true, at: clientNIC, frame: change(packet(ProtoTCP, client, vip, wire.ACK, make([]byte, 1461)), func(_ nic.Frame, ip wire.IPv4) { ip[6] = 0 }), want: forwarded},

@@ -215,7 +215,9 @@ func (w *Worker) waitForFirst(j *job, k *frag.Key) Verdict {
 		}
 		*e = earlyFragment{
 			state: heldWaits, key: *k, since: w.now, memory: e.memory,
-			frame: nic.Frame{Buf: e.memory[:copy(e.memory, j.f.Buf)], WireLen: len(j.eth)},
+			frame: nic.Frame{
+				Buf: e.memory[:copy(e.memory, j.f.Buf)], WireLen: len(j.eth), VLAN: j.f.VLAN, VLANProto: j.f.VLANProto,
+			},
 		}
 		if w.frags.waiting == 0 {
 			w.frags.next = w.now + fragLook

@@ -74,7 +74,9 @@ func (q *holdQueue) put(j *job, now int64, from *conntrack.Conn) bool {
 			continue
 		}
 		*h = held{
-			frame: nic.Frame{Buf: h.memory[:copy(h.memory, j.f.Buf)], WireLen: len(j.eth)},
+			frame: nic.Frame{
+				Buf: h.memory[:copy(h.memory, j.f.Buf)], WireLen: len(j.eth), VLAN: j.f.VLAN, VLANProto: j.f.VLANProto,
+			},
 			state: heldWaits, dst: j.next, since: now, asked: now, memory: h.memory,
 		}
 		if from != nil {
@@ -129,6 +131,7 @@ func (w *Worker) retryHeld() {
 // leave sends a held frame, in pieces if it is too long for its link.
 func (w *Worker) leave(h *held, hop *nic.Hop) {
 	j := job{f: &h.frame, ip: wire.IP(h.frame.Eth()[wire.EthernetLen:])}
+	w.mapTag(&h.frame, hop)
 	switch {
 	case j.ip.TotalLen() <= hop.MTU || !j.divisible() && !(h.undo.inside > 0 && j.ip.V6()):
 		w.out = append(w.out, Out{Frame: &h.frame, Port: hop.Index, From: -1, Kind: Forward})
@@ -179,6 +182,7 @@ func (w *Worker) unreachable(h *held) Verdict {
 	if !w.mayAnswer(client) {
 		return drop(ICMPLimited)
 	}
+	w.frame = &h.frame
 	f, room := w.answers.next()
 	vip := h.undo.addr
 	n := w.writeError(room, &vip, hostUnreachable, 0, ip[:ip.TotalLen()])

@@ -38,6 +38,7 @@ func (p *pieces) next(n int) *nic.Frame {
 	f := &p.frames[p.used]
 	f.Buf = p.memory[p.taken : p.taken+n : p.taken+n]
 	f.VNet().Clear()
+	f.VLANProto = 0
 	p.used++
 	p.taken += n
 	return f
@@ -87,6 +88,7 @@ func (w *Worker) sendPieces(f *nic.Frame, hop *nic.Hop, from int) bool {
 			piece.ClearFirstOptions()
 		}
 		piece.SetFragment(head+n, offset+done, more || done+n < len(payload))
+		w.tagAnswer(p, f, hop.Index)
 		w.out = append(w.out, Out{Frame: p, Port: hop.Index, From: from, Kind: Forward, Second: done > 0})
 		done += n
 	}

@@ -150,6 +150,7 @@ func (w *Worker) wrap(j *job, o *forward.Outer, n int) bool {
 			return false
 		}
 		copy(f.Eth()[l3+n:], j.ip)
+		f.VLAN, f.VLANProto = j.f.VLAN, j.f.VLANProto
 		j.f = f
 	}
 	j.f.VNet().Clear()

@@ -89,6 +89,7 @@ func (w *Worker) sendSegments(j *job, hop *nic.Hop, o *forward.Outer, n int) Ver
 		}
 		o.Put(eth[l3:], f.Tail)
 		binary.BigEndian.PutUint16(eth[l3-2:], wire.IP(eth[l3:]).EtherType())
+		w.tagAnswer(f, j.f, hop.Index)
 		w.out = append(w.out, Out{Frame: f, Port: hop.Index, From: j.i, Kind: Forward, Second: i > 0})
 	}
 	j.wrapped = n
@@ -120,6 +121,7 @@ func (w *Worker) sendPieces6(f *nic.Frame, hop *nic.Hop, from int) bool {
 		piece := wire.IPv6(p.Eth()[wire.EthernetLen:])
 		piece.SetFragment(done, done+n < len(payload), id)
 		copy(piece[head:], payload[done:done+n])
+		w.tagAnswer(p, f, hop.Index)
 		w.out = append(w.out, Out{Frame: p, Port: hop.Index, From: from, Kind: Forward, Second: done > 0})
 	}
 	return true

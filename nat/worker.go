@@ -24,6 +24,8 @@ type Worker struct {
 	pkts   [nic.MaxBatch]wire.Packet
 	hashes [nic.MaxBatch]uint64 // of those that connections are looked for
 	pkt    *wire.Packet         // of the frame under judgement
+	frame  *nic.Frame           // it, or a held one that is answered; else nil
+	vlans  vlanSet              // that have an interface of their own
 	req    sched.Request
 	once   conntrack.Conn // of the packet, if it is scheduled by itself
 	watch  *watch         // nil if nobody wants to know
@@ -92,7 +94,7 @@ func (w *Worker) Process(b *nic.Batch, now int64) {
 	w.e.table.Prefetch(hashes)
 	for i := range b.N {
 		if w.verdicts[i] == undecided {
-			w.pkt = &w.pkts[i]
+			w.pkt, w.frame = &w.pkts[i], &b.Frames[i]
 			if w.watch == nil {
 				w.verdicts[i] = w.judge(&w.jobs[i])
 			} else {
@@ -108,12 +110,13 @@ func (w *Worker) Idle(now int64) { w.begin(now) }
 
 func (w *Worker) begin(now int64) {
 	w.now = now
-	w.snap = w.e.snap.Load()
+	w.snap, w.frame = w.e.snap.Load(), nil
 	if len(w.snap.tunnels) > 0 && w.tunnels.frames == nil {
 		w.setUpTunnels()
 	}
 	if r := w.e.routes.Load(); r != w.routes {
 		w.routes = r
+		w.vlans.of(r.Links(), w.index)
 		w.hops.clear()
 		w.held.next = now
 	}
@@ -242,15 +245,18 @@ type job struct {
 // read parses the frame into j and the packet of that index. It returns
 // undecided, unless the frame is none that judgement is passed on.
 func (w *Worker) read(j *job, f *nic.Frame, i int) Verdict {
-	if f.Type != nic.ToHost || f.VLANProto != 0 {
+	if f.Type != nic.ToHost {
 		return passed
 	}
 	eth := wire.Ethernet(f.Eth())
 	if !eth.IsValid() {
 		return drop(Truncated)
 	}
-	if t := eth.Type(); t != wire.TypeIPv4 && t != wire.TypeIPv6 {
-		return passed
+	if t := eth.Type(); f.VLANProto != 0 || t != wire.TypeIPv4 && t != wire.TypeIPv6 {
+		if !w.untag(f) {
+			return passed
+		}
+		eth = f.Eth()
 	}
 	p := &w.pkts[i]
 	j.later = false
@@ -377,6 +383,7 @@ func (w *Worker) send(j *job, hop *nic.Hop, from *conntrack.Conn) Verdict {
 	}
 	j.eth.SetDst(hop.DstMAC)
 	j.eth.SetSrc(hop.SrcMAC)
+	w.mapTag(j.f, hop)
 	if j.long {
 		if !w.sendPieces(j.f, hop, j.i) {
 			return drop(TooBig)

@@ -45,8 +45,9 @@ type Frame struct {
 	// WireLen is the Ethernet frame's length in bytes before it was cut to
 	// the receive slot. It is larger than len(Eth()) only for cut frames.
 	WireLen int
-	// VLAN is the tag control information (802.1Q) that the kernel delivered
-	// beside the frame, and VLANProto its EtherType; VLANProto 0 means no tag.
+	// VLAN is the tag control information (802.1Q) that stands beside the frame,
+	// and VLANProto its EtherType; VLANProto 0 means no tag. A frame that is sent
+	// gets it.
 	VLAN, VLANProto uint16
 	// Type is the kernel's view of the link-layer destination.
 	Type PacketType

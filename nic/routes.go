@@ -41,6 +41,10 @@ type Link struct {
 	Ether  bool // carries Ethernet frames (ARPHRD_ETHER)
 	Loop   bool // loopback
 	Master int  // ifindex of the bridge, bond or VRF it is a port of; 0 if none
+	// Parent is the ifindex of the link whose frames with the tag VLAN are this
+	// one's; 0 if it is no VLAN interface.
+	Parent int
+	VLAN   uint16
 }
 
 // Routes is an immutable snapshot of the kernel's routes, neighbours, links

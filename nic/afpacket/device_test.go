@@ -175,6 +175,25 @@ func TestVLANTagComesBesideTheFrame(t *testing.T) {
 	}
 }
 
+func TestVLANTagIsSentInTheFrame(t *testing.T) {
+	near, far, n, _ := pair(t, Config{})
+	plain := frame(n.mac("near"), 5, 100)
+	tagged := &nic.Frame{Buf: plain.Buf, VLAN: 0x6123, VLANProto: unix.ETH_P_8021Q, Tail: []byte("tail")}
+	sendAll(t, far, tagged, plain)
+	var got []nic.Frame
+	var b nic.Batch
+	for len(got) < 2 {
+		receive(t, near, &b)
+		got = append(got, b.Frames[:b.N]...)
+	}
+	if f := &got[0]; f.VLANProto != unix.ETH_P_8021Q || f.VLAN != 0x6123 || !bytes.Equal(f.Buf, append(bytes.Clone(plain.Buf), "tail"...)) {
+		t.Errorf("tag %#04x/%#04x, frame %x", f.VLANProto, f.VLAN, f.Buf)
+	}
+	if f := &got[1]; f.VLANProto != 0 || !bytes.Equal(f.Buf, plain.Buf) {
+		t.Errorf("the next: tag %#04x, frame %x", f.VLANProto, f.Buf)
+	}
+}
+
 func TestOrderOverManyRoundsOfTheRing(t *testing.T) {
 	near, far, n, _ := pair(t, Config{Slots: 16, SlotSize: 2048})
 	slots := len(near.ring.at)

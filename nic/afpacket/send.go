@@ -97,7 +97,7 @@ func (s *Sender) Close() error {
 // for which there is no room now gets EAGAIN or ENOBUFS. A frame longer than
 // the interface's MTU, if it is no super-frame, gets EMSGSIZE. When the
 // interface is down (ENETDOWN) or gone (ENXIO, ENODEV), so is the answer for
-// all frames behind. The VLAN tag in Frame.VLAN is not sent.
+// all frames behind.
 func (s *Sender) Send(frames []*nic.Frame, errs []unix.Errno) int {
 	sent := 0
 	for len(frames) > 0 {
@@ -112,7 +112,11 @@ func (s *Sender) Send(frames []*nic.Frame, errs []unix.Errno) int {
 func (s *Sender) sendBatch(frames []*nic.Frame, errs []unix.Errno) int {
 	var bytes uint64
 	for i, f := range frames {
-		s.vec.set(i, f.Buf, f.Tail)
+		if f.VLANProto != 0 {
+			s.vec.setTagged(i, f)
+		} else {
+			s.vec.set(i, f.Buf, f.Tail)
+		}
 	}
 	sent := 0
 	for i := 0; i < len(frames); {
@@ -126,7 +130,7 @@ func (s *Sender) sendBatch(frames []*nic.Frame, errs []unix.Errno) int {
 		}
 		for _, f := range frames[i : i+n] {
 			errs[i] = 0
-			bytes += uint64(len(f.Buf) - nic.VNetHdrLen + len(f.Tail))
+			bytes += uint64(f.Len())
 			i++
 		}
 		sent += n

@@ -15,13 +15,14 @@ type mmsghdr struct {
 }
 
 // vector is the argument of sendmmsg: one message for each frame, of one piece or,
-// if it has a tail, of two.
+// if it has a tail or a tag, of several.
 // It is allocated once. Messages point to pieces of the same object and pieces
 // to frames by typed pointers, so all of it stays where it is and alive while
 // the kernel looks.
 type vector struct {
 	msgs   [nic.MaxBatch]mmsghdr
-	pieces [nic.MaxBatch][2]unix.Iovec
+	pieces [nic.MaxBatch][4]unix.Iovec
+	tags   [nic.MaxBatch][4]byte
 }
 
 func newVector() *vector {
@@ -46,6 +47,19 @@ func (v *vector) set(i int, b, tail []byte) {
 	p[1].Base = unsafe.SliceData(tail)
 	p[1].SetLen(len(tail))
 	v.msgs[i].hdr.SetIovlen(2)
+}
+
+// setTagged makes a frame with a tag message i.
+func (v *vector) setTagged(i int, f *nic.Frame) {
+	p, n := &v.pieces[i], 0
+	for _, b := range f.Parts(&v.tags[i]) {
+		if len(b) > 0 {
+			p[n].Base = unsafe.SliceData(b)
+			p[n].SetLen(len(b))
+			n++
+		}
+	}
+	v.msgs[i].hdr.SetIovlen(n)
 }
 
 // send sends messages first to end, without the latter, and returns how many

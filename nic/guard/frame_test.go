@@ -371,7 +371,13 @@ func TestFrames(t *testing.T) {
 		{"other station", toService, none, func(f []byte, _ *lab) []byte { f[0], f[5] = 2, f[5]+1; return f }},
 		{"broadcast", toService, none, func(f []byte, _ *lab) []byte { copy(f, []byte{255, 255, 255, 255, 255, 255}); return f }},
 		{"multicast", toService6, none, func(f []byte, _ *lab) []byte { copy(f, []byte{0x33, 0x33, 0, 0, 0, 1}); return f }},
-		{"priority tag", toService, none, func(f []byte, _ *lab) []byte { return tagged(f, 0) }},
+		{"priority tag", toService, dropService, func(f []byte, _ *lab) []byte { return tagged(f, 7<<13) }},
+		{"priority tag, IPv6", toService6, dropService, func(f []byte, _ *lab) []byte { return tagged(f, 0) }},
+		{"priority tag of a provider", toService, dropService, func(f []byte, _ *lab) []byte {
+			f = tagged(f, 0)
+			f[12], f[13] = 0x88, 0xa8
+			return f
+		}},
 		{"VLAN tag", toService, none, func(f []byte, _ *lab) []byte { return tagged(f, 5) }},
 		{"VLAN tag, IPv6", toService6, none, func(f []byte, _ *lab) []byte { return tagged(f, 5) }},
 		{"two tags", toService, none, func(f []byte, _ *lab) []byte { return tagged(tagged(f, 5), 6) }},

@@ -29,8 +29,9 @@
 // # What is vsnat's
 //
 // A frame is judged only if its link-layer destination is this interface
-// (PACKET_HOST) and it has no VLAN tag, neither in the frame nor beside it. Of
-// the IPv4 and IPv6 packets in such frames these are vsnat's:
+// (PACKET_HOST) and it has no VLAN tag, neither in the frame nor beside it, but for
+// one that has only a priority. Of the IPv4 and IPv6 packets in such frames these
+// are vsnat's:
 //
 //   - TCP, UDP and SCTP to a service: by its address and port, or by what else
 //     tells it ([Wide]);

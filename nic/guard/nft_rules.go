@@ -239,7 +239,7 @@ func (b *nft) addChain(name string) *nftables.Chain {
 func baseName(ifindex int) string { return fmt.Sprint("if", ifindex) }
 
 // addBase adds the base chain of an interface: frames to this host, without a
-// tag, of IPv4 or IPv6. The EtherType is read from the frame, where the kernel
+// tag or with one that has but a priority, of IPv4 or IPv6. The EtherType is read from the frame, where the kernel
 // shows a tag that is kept beside the frame, too; meta protocol would not.
 func (b *nft) addBase(dev *net.Interface) {
 	accept := nftables.ChainPolicyAccept
@@ -260,6 +260,22 @@ func (b *nft) addBase(dev *net.Interface) {
 			&expr.Cmp{Op: expr.CmpOpEq, Register: regKey, Data: binary.BigEndian.AppendUint16(nil, s.etherType)},
 			verdict(expr.VerdictGoto, "ip"+s.suffix),
 		})
+		for _, proto := range []uint16{unix.ETH_P_8021Q, unix.ETH_P_8021AD} {
+			tag := binary.BigEndian.AppendUint16(nil, proto)
+			tag = append(tag, 0, 0)
+			tag = binary.BigEndian.AppendUint16(tag, s.etherType)
+			b.addRule(base, exprs{
+				&expr.Meta{Key: expr.MetaKeyPKTTYPE, Register: regKey},
+				equal(unix.PACKET_HOST),
+				&expr.Payload{Base: expr.PayloadBaseLLHeader, Offset: 12, Len: 6, DestRegister: regKey},
+				&expr.Bitwise{
+					SourceRegister: regKey, DestRegister: regKey, Len: 6,
+					Mask: []byte{0xff, 0xff, vlanID >> 8, vlanID & 0xff, 0xff, 0xff}, Xor: make([]byte, 6),
+				},
+				&expr.Cmp{Op: expr.CmpOpEq, Register: regKey, Data: tag},
+				verdict(expr.VerdictGoto, "ip"+s.suffix),
+			})
+		}
 	}
 }
 

@@ -22,6 +22,10 @@ const (
 	tcxDrop = 2
 )
 
+// vlanID are the bits of a tag that number the VLAN. In a tag that has but a
+// priority they are 0.
+const vlanID = 0x0fff
+
 // etherLen is the length of an Ethernet header in bytes.
 const etherLen = 14
 
@@ -30,6 +34,7 @@ const (
 	skbPktType     = 4
 	skbProtocol    = 16 // network byte order
 	skbVLANPresent = 20
+	skbVLANTCI     = 24
 )
 
 // Registers that outlive calls.
@@ -77,7 +82,13 @@ func tcxProgram(maps *[numTables]*ebpf.Map, wide, counts *ebpf.Map) asm.Instruct
 		asm.LoadMem(asm.R1, regSKB, skbPktType, asm.Word),
 		asm.JNE.Imm(asm.R1, unix.PACKET_HOST, "next"),
 		asm.LoadMem(asm.R1, regSKB, skbVLANPresent, asm.Word),
+		asm.JEq.Imm(asm.R1, 0, "no VLAN"),
+		asm.LoadMem(asm.R1, regSKB, skbVLANTCI, asm.Word),
+		asm.And.Imm(asm.R1, vlanID),
 		asm.JNE.Imm(asm.R1, 0, "next"),
+	)
+	p.label("no VLAN")
+	p.emit(
 		asm.Mov.Imm(regL3, etherLen),
 		asm.LoadMem(asm.R1, regSKB, skbProtocol, asm.Word),
 		asm.HostTo(asm.BE, asm.R1, asm.Half),

@@ -173,10 +173,12 @@ func (d *Device) Send(frames []*nic.Frame, errs []syscall.Errno) int {
 		}
 		sent++
 		d.stats.TxFrames++
-		d.stats.TxBytes += uint64(len(f.Eth()) + len(f.Tail))
+		d.stats.TxBytes += uint64(f.Len())
+		var tag [4]byte
+		parts := f.Parts(&tag)
 		for _, p := range d.wire.ports {
 			if p != d && p.state == up {
-				p.putLocked(f)
+				p.putLocked(f, &parts)
 			}
 		}
 	}
@@ -202,8 +204,8 @@ func (d *Device) refuseLocked(f *nic.Frame) syscall.Errno {
 	return 0
 }
 
-// putLocked copies a frame into the next free slot.
-func (d *Device) putLocked(f *nic.Frame) {
+// putLocked copies a frame, in parts, into the next free slot.
+func (d *Device) putLocked(f *nic.Frame, parts *[4][]byte) {
 	used := d.held + d.waiting
 	if used == len(d.slots) {
 		d.stats.RxDropped++
@@ -214,9 +216,11 @@ func (d *Device) putLocked(f *nic.Frame) {
 		s.buf = make([]byte, nic.Headroom+d.cfg.SlotSize)
 	}
 	room := s.buf[nic.Headroom:]
-	s.n = copy(room, f.Buf)
-	s.n += copy(room[s.n:], f.Tail)
-	s.wireLen = len(f.Eth()) + len(f.Tail)
+	s.n = 0
+	for _, part := range parts {
+		s.n += copy(room[s.n:], part)
+	}
+	s.wireLen = f.Len()
 	s.time = d.cfg.Now().UnixNano()
 	d.waiting++
 	d.wakeUp()

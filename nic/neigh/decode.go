@@ -59,9 +59,14 @@ func text(b []byte) string {
 	return string(s)
 }
 
+// ifVLANID is IFLA_VLAN_ID (include/uapi/linux/if_link.h).
+const ifVLANID = 1
+
 // linkRecord is struct ifinfomsg with its attributes.
 type linkRecord struct {
 	index, mtu, master int
+	link               int    // that a VLAN interface is on
+	vlan               uint16 // and the VLAN's number
 	name, kind         string
 	hwType             uint16 // ARPHRD_
 	flags              uint32 // IFF_
@@ -75,6 +80,8 @@ func decodeLink(b []byte) (r linkRecord, ok bool) {
 	r.hwType = native.Uint16(b[2:])
 	r.index = int(int32(native.Uint32(b[4:])))
 	r.flags = native.Uint32(b[8:])
+	var data []byte
+	elsewhere := false // its link is in another namespace
 	for t, v := range attrs(b[unix.SizeofIfInfomsg:]) {
 		switch t {
 		case unix.IFLA_IFNAME:
@@ -89,10 +96,26 @@ func decodeLink(b []byte) (r linkRecord, ok bool) {
 			}
 		case unix.IFLA_LINKINFO:
 			for t, v := range attrs(v) {
-				if t == unix.IFLA_INFO_KIND {
+				switch t {
+				case unix.IFLA_INFO_KIND:
 					r.kind = text(v)
+				case unix.IFLA_INFO_DATA:
+					data = v
 				}
 			}
+		case unix.IFLA_LINK:
+			r.link = int(num32(v))
+		case unix.IFLA_LINK_NETNSID:
+			elsewhere = true
+		}
+	}
+	if r.kind != "vlan" || elsewhere {
+		r.link = 0 // such as the other end of a pair
+		return r, r.index > 0
+	}
+	for t, v := range attrs(data) {
+		if t == ifVLANID && len(v) == 2 {
+			r.vlan = native.Uint16(v)
 		}
 	}
 	return r, r.index > 0

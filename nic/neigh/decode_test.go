@@ -40,6 +40,11 @@ func TestDecode(t *testing.T) {
 			r, ok := decodeLink(b)
 			return ok && r.name == "e" && r.kind == "v" && r.index == 7
 		})
+	vlan := append(attr(unix.IFLA_INFO_KIND, []byte("vlan\x00")...), attr(unix.IFLA_INFO_DATA, attr(ifVLANID, native.AppendUint16(nil, 10)...)...)...)
+	cut(head(16, map[int]byte{4: 7}, attr(unix.IFLA_LINK, num(3)...), attr(unix.IFLA_LINKINFO, vlan...)),
+		func(b []byte) bool { r, ok := decodeLink(b); return ok && r.link == 3 && r.vlan == 10 })
+	cut(head(16, map[int]byte{4: 7}, attr(unix.IFLA_LINK, num(3)...), attr(unix.IFLA_LINKINFO, attr(unix.IFLA_INFO_KIND, []byte("veth\x00")...)...)),
+		func(b []byte) bool { r, ok := decodeLink(b); return ok && r.link == 0 && r.kind == "veth" })
 	cut(head(8, map[int]byte{0: unix.AF_INET, 1: 24, 4: 7}, attr(unix.IFA_ADDRESS, 10, 0, 0, 2), attr(unix.IFA_LOCAL, 10, 0, 0, 1)),
 		func(b []byte) bool { r, ok := decodeAddr(b); return ok && r.ip == mustIP("10.0.0.1") && r.bits == 120 })
 	cut(head(4, map[int]byte{0: unix.AF_INET}, attr(netconfIfindex, num(7)...), attr(netconfForward, num(1)...)),

@@ -120,6 +120,7 @@ func (f *fib) addLinks(b *builder) {
 	for _, l := range b.links {
 		f.links = append(f.links, nic.Link{
 			Index: l.index, Name: l.name, Kind: l.kind, MAC: l.mac, MTU: l.mtu, Master: l.master,
+			Parent: l.link, VLAN: l.vlan,
 			Up:    l.flags&unix.IFF_UP != 0,
 			Ether: l.hwType == unix.ARPHRD_ETHER,
 			Loop:  l.flags&unix.IFF_LOOPBACK != 0,

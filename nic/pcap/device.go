@@ -197,7 +197,7 @@ func (d *Device) Send(frames []*nic.Frame, errs []syscall.Errno) int {
 	var bytes uint64
 	for i, f := range frames {
 		if errs[i] == 0 {
-			bytes += uint64(len(f.Eth()) + len(f.Tail))
+			bytes += uint64(f.Len())
 		}
 	}
 	d.txFrames.Add(uint64(sent))

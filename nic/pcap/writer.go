@@ -71,7 +71,7 @@ func (w *Writer) Send(frames []*nic.Frame, errs []syscall.Errno) int {
 	for i, f := range frames {
 		if errs[i] = w.write(f); errs[i] == 0 {
 			sent++
-			bytes += uint64(len(f.Eth()) + len(f.Tail))
+			bytes += uint64(f.Len())
 		}
 	}
 	w.frames.Add(uint64(sent))
@@ -86,12 +86,15 @@ func (w *Writer) write(f *nic.Frame) syscall.Errno {
 		return syscall.EINVAL
 	}
 	data := f.Eth()
-	if len(data)+len(f.Tail) > MaxFrame {
+	if f.Len() > MaxFrame {
 		return syscall.EMSGSIZE
 	}
-	if len(f.Tail) > 0 {
-		w.joined = append(append(w.joined[:0], data...), f.Tail...)
-		data = w.joined
+	if f.Len() > len(data) {
+		w.joined = w.joined[:0]
+		for _, part := range f.Parts(new([4]byte)) {
+			w.joined = append(w.joined, part...)
+		}
+		data = w.joined[nic.VNetHdrLen:]
 	}
 	at := time.Unix(0, f.Time)
 	if w.now != nil {
