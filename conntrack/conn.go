@@ -74,6 +74,12 @@ const (
 	Tunnel Method = 2
 	Direct Method = 3
 	Bypass Method = 4
+
+	// The others are vsnat's own and never synchronised. Full rewrites the source
+	// too: the server's client is the director. Outbound is not a server's: a machine
+	// behind the director reaches what is beyond it, from an address of the director's.
+	Full     Method = 5
+	Outbound Method = 6
 )
 
 // Why says how a connection came to its server.

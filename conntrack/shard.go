@@ -78,17 +78,17 @@ func (s *Shard) In(hash uint64, k *Key) *Conn {
 
 // Out finds the connection of a packet from a server to its client
 // (ip_vs_conn_out_get): masquerading servers send from their own address and
-// port, the others from the virtual one. src and sport are the packet's
+// port, the others from the virtual one; those of [Book] are not found. src and sport are the packet's
 // source, client and cport its destination. Templates are never found.
 func (s *Shard) Out(hash uint64, proto uint8, src Addr, sport uint16, client Addr, cport uint16) *Conn {
 	for id := *s.index.head(uint32(hash)); id != 0; {
 		c := s.record(id)
 		if c.ClientPort == cport && c.Proto == proto && c.Client == client && c.Flags&(Template|NoCPort) == 0 {
-			addr, port := &c.Virtual, c.VirtualPort
-			if c.Method() == Masq {
+			addr, port, method := &c.Virtual, c.VirtualPort, c.Method()
+			if method == Masq {
 				addr, port = &c.Dest, c.DestPort
 			}
-			if port == sport && *addr == src {
+			if port == sport && *addr == src && method < Full {
 				return c
 			}
 		}
@@ -231,6 +231,7 @@ func (s *Shard) claim(hash uint64, k *Key) *Conn {
 		s.index.insert(s, c, uint32(hash), ref.id())
 		if x := w.Ext(old); x != nil {
 			*s.Extend(c) = *x
+			s.movePort(c, old.ref)
 		}
 		if old.due != 0 {
 			c.due = uint32(s.wheel.Set(ref.id(), int64(tickOf(c.Expires))))
@@ -286,6 +287,7 @@ func (s *Shard) drop(c *Conn) {
 		s.wheel.Del(id)
 	}
 	s.index.remove(s, c, id)
+	s.freePort(c)
 	s.exts.release(c.ext)
 	*c = Conn{next: s.free}
 	s.free = id

@@ -10,5 +10,6 @@ const (
 	chunkSize = int(unsafe.Sizeof(chunk{}))
 
 	extChunkSize = int(unsafe.Sizeof([extChunkLen]Ext{}))
+	bucketSize   = int(unsafe.Sizeof(bucket{}))
 	wordSize     = int(unsafe.Sizeof(uintptr(0)))
 )

@@ -62,7 +62,8 @@ type Table struct {
 	buckets int       // immutable
 	shards  []Shard   // immutable; the last is the one of NoCPort
 
-	noCPort atomic.Int64 // connections in the last shard
+	noCPort atomic.Int64         // connections in the last shard
+	book    atomic.Pointer[Book] // nil unless it was opened
 
 	_ [64]byte // what follows is written by all workers, what precedes is read
 	n atomic.Int64
@@ -128,6 +129,9 @@ func (t *Table) Buckets() int { return t.buckets }
 // for later connections.
 func (t *Table) Bytes() int {
 	sum := tableSize
+	if b := t.Book(); b != nil {
+		sum += b.Bytes()
+	}
 	for i := range t.shards {
 		s := &t.shards[i]
 		s.Lock()

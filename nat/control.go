@@ -169,12 +169,12 @@ func (tx *Tx) Flush() {
 	tx.e.services = nil
 }
 
-func checkServer(op string, k ServiceKey, spec *ServerSpec) error {
+func (tx *Tx) checkServer(op string, k ServiceKey, spec *ServerSpec) error {
 	subject := serverName(k, spec.Key)
 	tunnelled := spec.Method == conntrack.Tunnel
 	switch {
-	case !tunnelled && spec.Method != conntrack.Masq && spec.Method != conntrack.Direct:
-		return refuse(op, subject, syscall.EOPNOTSUPP, "only masquerading (-m), direct routing (-g) and tunnels (-i) are supported")
+	case !tunnelled && spec.Method != conntrack.Masq && spec.Method != conntrack.Direct && spec.Method != conntrack.Full:
+		return refuse(op, subject, syscall.EOPNOTSUPP, "only masquerading (-m), direct routing (-g), tunnels (-i) and FullNAT are supported")
 	case spec.Weight < 0:
 		return refuse(op, subject, syscall.ERANGE, "a weight is at least 0")
 	case spec.Lower > spec.Upper:
@@ -185,6 +185,9 @@ func checkServer(op string, k ServiceKey, spec *ServerSpec) error {
 		return checkTunnel(op, subject, spec)
 	case is4(&spec.Key.Addr) == k.v6():
 		return refuse(op, subject, syscall.EINVAL, "a server that is not tunnelled to is of its service's address family")
+	}
+	if spec.Method == conntrack.Full {
+		return tx.checkPool(op, subject, spec.Pool)
 	}
 	return nil
 }
@@ -198,7 +201,7 @@ func (tx *Tx) AddServer(k ServiceKey, spec ServerSpec) error {
 	if is == nil {
 		return refuse(op, k, syscall.ESRCH, "")
 	}
-	if err := checkServer(op, k, &spec); err != nil {
+	if err := tx.checkServer(op, k, &spec); err != nil {
 		return err
 	}
 	if is.has(spec.Key) {
@@ -209,6 +212,7 @@ func (tx *Tx) AddServer(k ServiceKey, spec ServerSpec) error {
 	}
 	if tx.rehearsal != nil {
 		tx.draft(k).servers[spec.Key] = true
+		tx.rehearsal.use(&spec)
 		return nil
 	}
 	s := tx.e.service(k)
@@ -253,20 +257,24 @@ func (tx *Tx) checkThere(op string, k ServiceKey, key ServerKey) error {
 func (tx *Tx) EditServer(k ServiceKey, spec ServerSpec) error {
 	const op = "edit-server"
 	if tx.find(k) != nil {
-		if err := checkServer(op, k, &spec); err != nil {
+		if err := tx.checkServer(op, k, &spec); err != nil {
 			return err
 		}
 	}
-	if err := tx.checkThere(op, k, spec.Key); err != nil || tx.rehearsal != nil {
+	if err := tx.checkThere(op, k, spec.Key); err != nil {
 		return err
+	}
+	if tx.rehearsal != nil {
+		tx.rehearsal.use(&spec)
+		return nil
 	}
 	s := tx.e.service(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	at := s.indexOf(spec.Key)
 	d := s.dests[at]
-	if was := d.spec(); was.Method != spec.Method || was.Tunnel != spec.Tunnel {
-		tx.e.dirty = true // who is tunnelled to
+	if was := d.spec(); was.Method != spec.Method || was.Tunnel != spec.Tunnel || was.Pool != spec.Pool {
+		tx.e.dirty = true // who is tunnelled to, and whose ports are owned
 	}
 	d.apply(&spec, false)
 	tx.e.fare(d)
@@ -433,7 +441,8 @@ func (e *Engine) publish() {
 			snap.ownServer(t.service.Load(), t.dest)
 		}
 	}
-	snap.wide = w.list()
+	snap.ownPorts(e)
+	snap.wide = w.list(snap.ranges)
 	e.snap.Store(snap)
 	e.dirty = false
 }

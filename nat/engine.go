@@ -71,6 +71,8 @@ type Engine struct {
 	lifeSweep atomic.Bool     // policies may let some go
 	lifeDue   atomic.Int64    // when live has something to do
 
+	learnt learnedAddrs
+
 	dropCounter atomic.Int32 // packets until the next that DropPacket takes
 	dropDue     atomic.Bool  // DropEntry's next part of the table
 	dropper     entryDropper
@@ -86,6 +88,9 @@ type Engine struct {
 	memoryKnown bool
 	defences    defences
 	rules       []MarkRule
+	pools       []Pool
+	masquerades []Masquerade
+	retiring    bool  // ports are owned for connections that have them alone
 	dirty       bool  // a new snapshot is due
 	swept       int64 // when the trash was last looked through
 }
@@ -104,18 +109,24 @@ func New(opt Options) (*Engine, error) {
 	}
 	e := &Engine{
 		opt: opt, table: table, dests: make([]*dest, 1), settings: DefaultSettings(),
-		byKey: make(map[ServiceKey]*service), trash: make(map[trashKey]*trashed),
+		byKey: make(map[ServiceKey]*service), trash: make(map[trashKey]*trashed), pools: []Pool{defaultPool()},
 	}
 	timeouts := state.DefaultTimeouts()
 	e.timeouts.Store(&timeouts)
 	e.lifeDue.Store(math.MaxInt64)
-	e.publish()
 	e.routes.Store(&routesBox{noRoutes{}})
+	e.publish()
 	return e, nil
 }
 
-// SetRoutes gives the engine a new view of the host's routes and neighbours.
-func (e *Engine) SetRoutes(r nic.Routes) { e.routes.Store(&routesBox{r}) }
+// SetRoutes gives the engine a new view of the host's routes and neighbours. It
+// reports whether Owned may have changed.
+func (e *Engine) SetRoutes(r nic.Routes) (changed bool) {
+	e.routes.Store(&routesBox{r})
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.followPools()
+}
 
 // Table returns the connection table.
 func (e *Engine) Table() *conntrack.Table { return e.table }

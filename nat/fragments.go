@@ -71,7 +71,8 @@ func (f *fragments) init(seed uint64) {
 func (w *Worker) followed(p *wire.Packet) bool {
 	// What an IPv6 packet's later fragment names may be an extension header.
 	return (p.Proto == ProtoTCP || p.Proto == ProtoUDP || p.Proto == ProtoSCTP || p.V6 && !p.FirstFrag && wire.IsExtension(p.Proto)) &&
-		(w.snap.vips.has(&p.Dst) || w.snap.backends.has(&p.Src) || len(w.snap.rules) > 0)
+		(w.snap.vips.has(&p.Dst) || w.snap.backends.has(&p.Src) || len(w.snap.rules) > 0 ||
+			w.snap.locals.has(&p.Dst) || w.snap.insideOf(&p.Src) != nil)
 }
 
 // datagram returns what is known of the frame's datagram, with the fragment in

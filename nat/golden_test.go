@@ -127,6 +127,10 @@ func command(e *Engine, line string) error {
 		case "--tun-remcsum":
 			srv.Tunnel.Flags = forward.TunnelRemoteChecksum
 		case "--tun-nocsum":
+		case "-F":
+			srv.Method = conntrack.Full
+		case "--pool":
+			srv.Pool = next()
 		case "-w":
 			srv.Weight = int32(number(next()))
 		case "-x":

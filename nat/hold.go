@@ -27,6 +27,9 @@ type undo struct {
 	addr   Addr // VIP
 	port   uint16
 	inside int // where the client's packet begins in one that is in a tunnel
+	// client is who sent it, where it is not told by the frame any more.
+	client     Addr
+	clientPort uint16
 }
 
 // holdQueue keeps copies of frames that wait for a neighbour.
@@ -81,6 +84,9 @@ func (q *holdQueue) put(j *job, now int64, from *conntrack.Conn) bool {
 		}
 		if from != nil {
 			h.undo = undo{answer: true, addr: from.Virtual, port: from.VirtualPort}
+			if from.Method() == conntrack.Full {
+				h.undo.client, h.undo.clientPort = from.Client, from.ClientPort
+			}
 		}
 		h.undo.inside = j.wrapped
 		if q.waiting == 0 {
@@ -179,6 +185,10 @@ func (w *Worker) unreachable(h *held) Verdict {
 	}
 	ip := wire.IP(h.frame.Eth()[wire.EthernetLen+h.undo.inside:])
 	client := ip.Src()
+	full := h.undo.client != (Addr{})
+	if full {
+		client = h.undo.client
+	}
 	if !w.mayAnswer(client) {
 		return drop(ICMPLimited)
 	}
@@ -188,6 +198,10 @@ func (w *Worker) unreachable(h *held) Verdict {
 	n := w.writeError(room, &vip, hostUnreachable, 0, ip[:ip.TotalLen()])
 	if n > 0 {
 		answer := wire.IP(room[:n])
+		if full {
+			wire.RewriteErrorBoth(answer, answer[answer.HeaderLen():], &vip, &client, &client, h.undo.clientPort, &vip, h.undo.port)
+			return w.answer(f, n, client, nil, -1)
+		}
 		wire.RewriteErrorOut(answer, answer[answer.HeaderLen():], &vip, h.undo.port)
 	}
 	return w.answer(f, n, client, nil, -1)

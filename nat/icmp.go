@@ -23,11 +23,11 @@ func (w *Worker) icmpInbound(j *job) Verdict {
 	s.Lock()
 	defer s.Unlock()
 	c := s.In(hash, &key)
-	if c == nil {
+	if c == nil || c.Method() == conntrack.Outbound {
 		return passed
 	}
-	masq := c.Method() == conntrack.Masq
-	if masq && !j.icmpChecksumOK() {
+	masq, full := c.Method() == conntrack.Masq, c.Method() == conntrack.Full
+	if (masq || full) && !j.icmpChecksumOK() {
 		return drop(BadICMPChecksum)
 	}
 	n := w.counts.of(c.Server)
@@ -43,6 +43,9 @@ func (w *Worker) icmpInbound(j *job) Verdict {
 		return drop(NoAnswer)
 	}
 	j.next = c.Dest
+	if full {
+		return w.errorToFull(j, s, c, hop)
+	}
 	if !masq {
 		c.InPkts++
 		j.ip.DecTTL()
@@ -68,6 +71,9 @@ func (w *Worker) icmpOutbound(j *job) Verdict {
 	// IPVS leaves to it: IPv4's parameter problems.
 	related := j.isRelated()
 	var q wire.Packet
+	if v, ok := w.icmpFromInside(j); ok {
+		return v
+	}
 	if !related && !j.isParamProblem() || !w.quoted(j, &q) {
 		return passed
 	}

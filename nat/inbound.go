@@ -28,6 +28,9 @@ func (w *Worker) inboundLocked(j *job, s *conntrack.Shard, hash uint64, key *con
 	var d *dest
 	var old conntrack.Ref
 	var r ruling
+	if c != nil && c.Method() == conntrack.Outbound {
+		old, c = c.Ref(), nil // was none of a service
+	}
 	if c != nil {
 		d = w.e.destOf(w.snap, c.Server)
 		w.watch.found(c, d, ClientSide)
@@ -65,11 +68,21 @@ func (w *Worker) inboundLocked(j *job, s *conntrack.Shard, hash uint64, key *con
 		return drop(ServerGone)
 	}
 	j.server, j.toServer = c.Server, true
+	full := c.Method() == conntrack.Full
+	if full && !w.local(j, s, c, d) {
+		w.surrender(s, c, d)
+		return drop(NoPort)
+	}
 	n := w.counts.of(c.Server)
 	n.InPkts++
 	n.InBytes += w.bytes(j)
 	c.InBytes += w.bytes(j)
+	over := full && finished(c)
 	w.step(j, c, d, state.Input)
+	if full {
+		w.notePort(s, c, over)
+		w.noteNext(j, s, c)
+	}
 	v := w.toServer(j, c, d)
 	c.InPkts++
 	if c.Flags&conntrack.OnePacket != 0 {
@@ -137,7 +150,7 @@ func (w *Worker) schedule(j *job, s *conntrack.Shard, hash uint64, key *conntrac
 	if d == nil {
 		return nil, v
 	}
-	c := w.connection(s, hash, key, spec)
+	c := w.connection(s, hash, key, spec, d)
 	if c == nil {
 		return nil, drop(TableFull)
 	}
@@ -279,11 +292,22 @@ func (w *Worker) toServer(j *job, c *conntrack.Conn, d *dest) Verdict {
 		}
 		j.long = true
 	}
-	if c.Method() == conntrack.Masq && w.cannotRewrite(c.Proto, c.VirtualPort, c.DestPort) {
-		return drop(Fragment)
-	}
-	if c.Method() == conntrack.Masq && !forward.MasqIn(j.ip, j.l4, c.Proto, j.partial(), c) {
-		return drop(Truncated)
+	switch c.Method() {
+	case conntrack.Masq:
+		if w.cannotRewrite(c.Proto, c.VirtualPort, c.DestPort) {
+			return drop(Fragment)
+		}
+		if !forward.MasqIn(j.ip, j.l4, c.Proto, j.partial(), c) {
+			return drop(Truncated)
+		}
+	case conntrack.Full:
+		x := w.e.table.Home(c.Ref()).Ext(c)
+		if w.cannotRewrite(c.Proto, c.ClientPort, x.LocalPort) {
+			return drop(Fragment)
+		}
+		if !forward.FullIn(j.ip, j.l4, j.partial(), c, x) {
+			return drop(Truncated)
+		}
 	}
 	return w.send(j, hop, c)
 }

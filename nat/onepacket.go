@@ -11,9 +11,10 @@ func (s *ServiceSpec) oncePerPacket(proto uint8) bool { return s.OnePacket && pr
 
 // connection returns a new connection without a server: one of the table, or
 // nil when that is full; for one-packet scheduling the worker's own, which
-// [Worker.settle] ends.
-func (w *Worker) connection(s *conntrack.Shard, hash uint64, key *conntrack.Key, spec *ServiceSpec) *conntrack.Conn {
-	if !spec.oncePerPacket(key.Proto) {
+// [Worker.settle] ends. To a server of the method full one is always of the table: it
+// has a port there, by which answers are found.
+func (w *Worker) connection(s *conntrack.Shard, hash uint64, key *conntrack.Key, spec *ServiceSpec, d *dest) *conntrack.Conn {
+	if !spec.oncePerPacket(key.Proto) || d.pooled() {
 		return s.Insert(hash, key, w.now)
 	}
 	w.once = conntrack.Conn{

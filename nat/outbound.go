@@ -16,8 +16,18 @@ func (w *Worker) outbound(j *job) Verdict {
 	c := s.Out(j.hash, p.Proto, p.Src, p.SrcPort, p.Dst, p.DstPort)
 	if c == nil {
 		s.Unlock()
+		if n := w.snap.insideOf(&p.Src); n != nil {
+			return w.goesOut(j, n, p.SrcPort, p.DstPort)
+		}
 		return w.stray(j, Endpoint{Proto: p.Proto, Addr: p.Src, Port: p.SrcPort})
 	}
+	v := w.reply(j, s, c)
+	s.Unlock()
+	return v
+}
+
+// reply deals with a packet of connection c from its server. The shard s is locked.
+func (w *Worker) reply(j *job, s *conntrack.Shard, c *conntrack.Conn) Verdict {
 	j.server = c.Server
 	d := w.e.destOf(w.snap, c.Server)
 	w.watch.found(c, d, ServerSide)
@@ -25,34 +35,36 @@ func (w *Worker) outbound(j *job) Verdict {
 	if f := d.doomed(); f != nil {
 		r, v := w.ruledReply(j, s, c, d, f)
 		if r == ends {
-			s.Unlock()
 			return v
 		}
 		renews = r != givesUp
 	}
-	if c.Method() != conntrack.Masq {
+	if c.Method() != conntrack.Masq && c.Method() != conntrack.Full {
 		// It came by way of us, and goes on as the host wants.
 		w.fromServer(j, s, c, d, renews)
-		s.Unlock()
 		return passed
 	}
 	hop := w.hop(c.Client)
 	v, ok := w.routable(j, hop)
-	if ok && w.cannotRewrite(c.Proto, c.DestPort, c.VirtualPort) {
-		v, ok = drop(Fragment), false
+	full := c.Method() == conntrack.Full
+	switch {
+	case !ok:
+		return v
+	case w.cannotRewrite(c.Proto, c.DestPort, c.VirtualPort), full && w.cannotRewrite(c.Proto, w.pkt.DstPort, c.ClientPort):
+		return drop(Fragment)
 	}
-	if ok {
-		w.fromServer(j, s, c, d, renews)
-		j.next = c.Client
-		j.ip.DecTTL()
-		if forward.MasqOut(j.ip, j.l4, c.Proto, j.partial(), c) {
-			v = w.send(j, hop, nil)
-		} else {
-			v = drop(Truncated)
-		}
+	w.fromServer(j, s, c, d, renews)
+	j.next = c.Client
+	j.ip.DecTTL()
+	if full {
+		ok = forward.FullOut(j.ip, j.l4, j.partial(), c)
+	} else {
+		ok = forward.MasqOut(j.ip, j.l4, c.Proto, j.partial(), c)
 	}
-	s.Unlock()
-	return v
+	if !ok {
+		return drop(Truncated)
+	}
+	return w.send(j, hop, nil)
 }
 
 // fromServer counts a packet of the connection from its server d, which renews
@@ -66,8 +78,12 @@ func (w *Worker) fromServer(j *job, s *conntrack.Shard, c *conntrack.Conn, d *de
 		return
 	}
 	if d != nil {
+		over := finished(c)
 		w.observe(c, d)
 		w.step(j, c, d, state.Output)
+		if c.Method() == conntrack.Full {
+			w.notePort(s, c, over)
+		}
 	}
 	s.Arm(c, w.now, c.Timeout())
 }
@@ -100,18 +116,11 @@ func (w *Worker) routable(j *job, hop *nic.Hop) (Verdict, bool) {
 // connection. IPVS leaves it to the host, which forwards it if it is a router;
 // where the guard has kept it from the host, that falls to us.
 func (w *Worker) stray(j *job, from Endpoint) Verdict {
-	if !has(w.snap.servers, from) || !w.e.opt.Guarded || w.routes.Local(w.pkt.Dst) {
+	if j.flow && w.snap.locals.has(&w.pkt.Dst) {
+		return w.hostAnswer(j) // to a port of a pool that no connection has, perhaps
+	}
+	if !has(w.snap.servers, from) || w.routes.Local(w.pkt.Dst) {
 		return passed
 	}
-	if !w.routes.Forwarding(w.index, w.pkt.V6) {
-		return drop(NoConnection)
-	}
-	hop := w.hop(w.pkt.Dst)
-	v, ok := w.routable(j, hop)
-	if !ok {
-		return v
-	}
-	j.ip.DecTTL()
-	j.next = w.pkt.Dst
-	return w.send(j, hop, nil)
+	return w.routeOn(j)
 }

@@ -19,6 +19,9 @@ type Endpoints struct {
 	// by destination alone, from the host's. Of those that no endpoint of Services
 	// takes, the first Wide that takes one decides.
 	Wide []Wide
+	// Networks are masqueraded: what comes from them and is not to the host is not
+	// the host's.
+	Networks []netip.Prefix
 }
 
 // Wide are packets that are the host's or, if not, of a service.
@@ -38,6 +41,7 @@ func (e *Engine) Owned() Endpoints {
 		Services: slices.Collect(maps.Keys(snap.owned)),
 		Servers:  slices.Collect(maps.Keys(snap.servers)),
 		Wide:     snap.wide,
+		Networks: snap.networks,
 	}
 }
 
@@ -121,10 +125,14 @@ func (w *wides) add(spec *ServiceSpec) {
 	}
 }
 
-// list returns all that was added. FTP's data ports come first, because a mark
+// list returns all that was added, and before that the ports of pools. FTP's data ports come first, because a mark
 // without service does not keep a packet from them.
-func (w *wides) list() []Wide {
-	all := slices.Clone(w.data)
+func (w *wides) list(ports []localRange) []Wide {
+	var all []Wide
+	for i := range ports {
+		all = append(all, ports[i].wide())
+	}
+	all = append(all, w.data...)
 	end := len(all) // after the last that is not the host's
 	for i := range w.rules {
 		for _, p := range w.parts(&w.rules[i]) {

@@ -32,7 +32,7 @@ func (w *Worker) persistent(j *job, s *conntrack.Shard, hash uint64, key *conntr
 		w.e.table.Release(parent)
 		return c, Verdict{}
 	}
-	c := w.connection(s, hash, key, spec)
+	c := w.connection(s, hash, key, spec, d)
 	if c == nil {
 		w.e.table.Release(parent)
 		return nil, drop(TableFull)

@@ -38,6 +38,7 @@ type dest struct {
 	method    atomic.Uint32 // conntrack.Method of new connections
 	tunnel    tunnelSetting
 	pathMTU   pathMTU
+	pool      atomic.Pointer[string]
 	available atomic.Bool // false once deleted
 	// doom is nil while the server is well, and while all that its service wants is
 	// what the kernel does.
@@ -65,6 +66,7 @@ func (d *dest) apply(spec *ServerSpec, add bool) {
 	d.quiesced.Store(spec.Weight == 0)
 	d.method.Store(uint32(spec.Method))
 	d.tunnel.store(spec.Tunnel)
+	d.pool.Store(&spec.Pool)
 	d.upper.Store(spec.Upper)
 	d.lower.Store(spec.Lower)
 	total := d.Total.Load()
@@ -82,11 +84,17 @@ func (d *dest) apply(spec *ServerSpec, add bool) {
 // connFlags are the flags of a new connection to the server.
 func (d *dest) connFlags() conntrack.Flags {
 	f := conntrack.Flags(d.method.Load()) | conntrack.Inactive
-	if f&conntrack.MethodMask != conntrack.Flags(conntrack.Masq) {
+	if m := conntrack.Method(f & conntrack.MethodMask); m != conntrack.Masq && m != conntrack.Full {
 		f |= conntrack.NoOutput
 	}
 	return f
 }
+
+// poolName is the name of the pool that the server gets packets from.
+func (d *dest) poolName() string { return poolName(*d.pool.Load()) }
+
+// pooled reports whether the server gets packets from a pool.
+func (d *dest) pooled() bool { return conntrack.Method(d.method.Load()) == conntrack.Full }
 
 // lowMark is the number of connections below which an overloaded server is
 // taken up again: the lower threshold, or three quarters of the upper.
@@ -140,6 +148,6 @@ func (d *dest) referred() bool { return d.Total.Load() != 0 || d.templates.Load(
 func (d *dest) spec() ServerSpec {
 	return ServerSpec{
 		Key: d.key, Method: conntrack.Method(d.method.Load()), Tunnel: d.tunnel.load(), Weight: d.weight,
-		Upper: d.upper.Load(), Lower: d.lower.Load(),
+		Upper: d.upper.Load(), Lower: d.lower.Load(), Pool: *d.pool.Load(),
 	}
 }

@@ -1,6 +1,10 @@
 package nat
 
-import "vsnat/nat/wire"
+import (
+	"net/netip"
+
+	"vsnat/nat/wire"
+)
 
 // snapshot is what workers look things up in: immutable, replaced whole.
 type snapshot struct {
@@ -21,8 +25,15 @@ type snapshot struct {
 	wide           []Wide
 	// tunnels has where tunnels end: by the protocol of the outer header and, of
 	// GUE, the port.
-	tunnels  map[Endpoint]struct{}
-	dests    []*dest // by server number; 0 is none
+	tunnels map[Endpoint]struct{}
+	dests   []*dest // by server number; 0 is none
+	// pools by name; ranges are the ports of theirs that are ours, and locals the
+	// addresses these are on.
+	pools    map[string]*portPool
+	ranges   []localRange
+	locals   addrSet
+	inside   []inside // networks that are masqueraded
+	networks []netip.Prefix
 	settings Settings
 	defences defences
 }

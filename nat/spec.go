@@ -140,6 +140,9 @@ type ServerSpec struct {
 	Method conntrack.Method
 	Tunnel forward.Tunnel // for the method Tunnel
 	Weight int32
+	// Pool is the pool that a server of the method full gets packets from; "" is
+	// [DefaultPool].
+	Pool string
 	// Upper and Lower bound the connections: from Upper on the server gets no
 	// new ones until it has fewer than Lower. 0 means no bound.
 	Upper, Lower uint32

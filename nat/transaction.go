@@ -11,6 +11,7 @@ func (e *Engine) Transact(do func(tx *Tx) error, own func(soon Endpoints) error)
 	defer e.mu.Unlock()
 	tx := &Tx{e: e, routes: e.routes.Load(), rehearsal: &rehearsal{
 		services: make(map[ServiceKey]*draft), trash: make(map[trashKey]bool), rules: e.rules, settings: e.settings,
+		pools: e.pools, masquerades: e.masquerades, uses: e.poolUses(),
 	}}
 	if err := do(tx); err != nil {
 		return err
@@ -33,6 +34,10 @@ type rehearsal struct {
 	trash    map[trashKey]bool     // servers deleted here
 	rules    []MarkRule
 	settings Settings
+
+	pools       []Pool
+	masquerades []Masquerade
+	uses        []poolUse // of servers, those included that do not use any longer
 }
 
 // standing is a service as far as a command's checks depend on it.
@@ -177,7 +182,7 @@ func (r *rehearsal) owns(e *Engine) (o Endpoints) {
 			w.add(t.service.Load().spec.Load())
 		}
 	}
-	o.Wide = w.list()
+	r.ownPorts(e, &o, w)
 	return o
 }
 

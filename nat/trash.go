@@ -105,5 +105,5 @@ func (e *Engine) Tick(now int64) (changed bool) {
 	if changed {
 		e.publish()
 	}
-	return changed
+	return e.followPools() || changed
 }

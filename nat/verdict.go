@@ -37,6 +37,7 @@ const (
 	NoConnection
 	ServerGone
 	TableFull
+	NoPort
 	ServerIsLocal
 	RedirectedHome
 	NoRouteOut
@@ -68,6 +69,7 @@ var reasonNames = [NumReasons]string{
 	NoConnection:    "no-connection",
 	ServerGone:      "server-gone",
 	TableFull:       "table-full",
+	NoPort:          "no-port",
 	ServerIsLocal:   "server-is-local",
 	RedirectedHome:  "client-is-local",
 	NoRouteOut:      "no-route",
@@ -97,6 +99,7 @@ var reasonHelp = [NumReasons]string{
 	BadChecksum:     "to be answered in the host's stead, but its transport checksum is wrong",
 	NoConnection:    "belongs to no connection, and the host does not forward either",
 	ServerGone:      "the connection's real server was deleted",
+	NoPort:          "no port of the pool is free towards the destination (see `vsnat pool')",
 	TableFull:       "no room for one more connection (vsnat run --max-conns sets the bound)",
 	ServerIsLocal:   "the route to the real server leads to this host itself",
 	RedirectedHome:  "the route to the client leads to this host itself",

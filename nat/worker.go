@@ -29,6 +29,9 @@ type Worker struct {
 	req    sched.Request
 	once   conntrack.Conn // of the packet, if it is scheduled by itself
 	watch  *watch         // nil if nobody wants to know
+	source [1]Addr        // see [Worker.takePort]
+	// nextPort tells where among a pool's ports the next one is looked for.
+	nextPort uint32
 
 	verdicts [nic.MaxBatch]Verdict
 	out      []Out
@@ -221,6 +224,7 @@ type job struct {
 	l4  []byte  // transport header and payload
 
 	in    bool // to a VIP
+	home  bool // to an address that ports of pools are on
 	proto uint8
 	flow  bool   // of a protocol that services have, and with ports
 	later bool   // a fragment without ports
@@ -286,6 +290,7 @@ func (w *Worker) read(j *job, f *nic.Frame, i int) Verdict {
 		return drop(BadIPChecksum)
 	}
 	j.in = w.snap.vips.has(&p.Dst)
+	j.home = w.snap.locals.has(&p.Dst)
 	switch {
 	case j.later, p.Proto == wire.ProtoICMP, p.Proto == wire.ProtoICMPv6:
 		return undecided
@@ -314,6 +319,12 @@ func (w *Worker) judge(j *job) Verdict {
 		return w.firstFragment(j)
 	case j.flow:
 		return w.judgeFlow(j)
+	case j.home:
+		if v, ok := w.icmpHomebound(j); ok {
+			return v
+		}
+	}
+	switch {
 	case j.in:
 		return w.icmpInbound(j)
 	case len(w.snap.rules) > 0:
@@ -329,6 +340,11 @@ func (w *Worker) judge(j *job) Verdict {
 func (w *Worker) judgeFlow(j *job) Verdict {
 	if w.pkt.Proto == ProtoSCTP {
 		j.completeSCTP()
+	}
+	if j.home {
+		if v, ok := w.homebound(j); ok {
+			return v
+		}
 	}
 	switch {
 	case j.in:

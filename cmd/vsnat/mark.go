@@ -74,7 +74,7 @@ func (m *markFlags) rule(mark string) (control.MarkRule, error) {
 	if r.Dst, err = parsePrefix("--dst", m.dst); err != nil {
 		return r, err
 	}
-	if r.FirstPort, r.LastPort, err = parsePorts(m.ports); err != nil {
+	if r.FirstPort, r.LastPort, err = parsePorts("--dport", m.ports); err != nil {
 		return r, err
 	}
 	if m.proto != "" && r.Protocol.Number() == 0 {
@@ -99,7 +99,7 @@ func parsePrefix(option, s string) (netip.Prefix, error) {
 }
 
 // parsePorts reads a port or FIRST-LAST; empty is all, which is 0 and 0.
-func parsePorts(s string) (first, last uint16, err error) {
+func parsePorts(option, s string) (first, last uint16, err error) {
 	if s == "" {
 		return 0, 0, nil
 	}
@@ -110,7 +110,7 @@ func parsePorts(s string) (first, last uint16, err error) {
 	a, errFrom := strconv.ParseUint(from, 10, 16)
 	b, errTo := strconv.ParseUint(to, 10, 16)
 	if errFrom != nil || errTo != nil || a > b || b == 0 {
-		return 0, 0, fmt.Errorf("invalid argument %q for --dport: a port, or FIRST-LAST", s)
+		return 0, 0, fmt.Errorf("invalid argument %q for %s: a port, or FIRST-LAST", s, option)
 	}
 	return uint16(a), uint16(b), nil
 }

@@ -31,6 +31,12 @@ var (
 	mixed4, mixed6 = netip.MustParseAddr("203.0.113.77"), netip.MustParseAddr("2001:db8:6::7")
 )
 
+// Addresses in networks that are masqueraded, and one beside them.
+var (
+	inside4, inside6 = netip.MustParseAddr("198.51.101.200"), netip.MustParseAddr("2001:db8:7::7")
+	beside4          = netip.MustParseAddr("198.51.101.127")
+)
+
 // frameState is labState and more.
 func frameState(l *lab) State {
 	const tcp, udp, sctp = unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_SCTP
@@ -42,6 +48,7 @@ func frameState(l *lab) State {
 	)
 	s.Servers = append(s.Servers, udpKey(anyServer, 0))
 	p := netip.MustParsePrefix
+	s.Networks = []netip.Prefix{p("2001:db8:7::/49"), p("198.51.101.193/25"), p("198.51.101.200/31"), p("255.255.255.0/24")}
 	s.Wide = []Wide{
 		{Dst: p("203.0.113.64/27"), Proto: tcp, FirstPort: 22, LastPort: 22, Host: true},
 		{Dst: p("203.0.113.64/26"), Proto: tcp},
@@ -339,6 +346,20 @@ func TestFrames(t *testing.T) {
 		{"about a reply to another source, IPv6", about(far6, mixed6, 1, packet{src: mixed6, dst: far6, proto: udp, sport: 80, dport: 9}), dropError, nil},
 		{"about a reply to a far source, IPv6", about(far6, mixed6, 1, packet{src: mixed6, dst: server6, proto: udp, sport: 80, dport: 9}), none, nil},
 
+		{"from a network", packet{src: inside4, dst: far4, proto: tcp, sport: 4, dport: 9}, dropServer, nil},
+		{"from beside a network", packet{src: beside4, dst: far4, proto: tcp, sport: 4, dport: 9}, none, nil},
+		{"from a network at the end of all", packet{src: netip.MustParseAddr("255.255.255.3"), dst: far4, proto: udp, sport: 4, dport: 9}, dropServer, nil},
+		{"from a network, IPv6", packet{src: inside6, dst: far6, proto: udp, sport: 4, dport: 9}, dropServer, nil},
+		{"from a network to the host", packet{src: inside4, dst: back4, proto: tcp, sport: 4, dport: 9}, none, nil},
+		{"from a network, another protocol", packet{src: inside4, dst: far4, proto: 47}, none, nil},
+		{"echo from a network", packet{src: inside4, dst: far4, proto: unix.IPPROTO_ICMP, icmp: 8}, dropServer, nil},
+		{"echo from a network, IPv6", packet{src: inside6, dst: far6, proto: unix.IPPROTO_ICMPV6, icmp: 128}, dropServer, nil},
+		{"echo from a network to the host", packet{src: inside4, dst: back4, proto: unix.IPPROTO_ICMP, icmp: 8}, none, nil},
+		{"answer to an echo from a network", packet{src: inside4, dst: far4, proto: unix.IPPROTO_ICMP}, none, nil},
+		{"about an answer to a network", about(inside4, far4, 3, packet{src: far4, dst: inside4, proto: udp, sport: 53, dport: 4}), dropError, nil},
+		{"about an answer to a network, to the host", about(inside4, back4, 3, packet{src: back4, dst: inside4, proto: udp, sport: 53, dport: 4}), none, nil},
+		{"about an answer to a network, IPv6", about(inside6, far6, 1, packet{src: far6, dst: inside6, proto: udp, sport: 53, dport: 4}), dropError, nil},
+
 		{"unreachable, about a reply", about(client4, vip4, 3, fromService), dropError, nil},
 		{"source quench", about(client4, vip4, 4, fromService), dropError, nil},
 		{"time exceeded", about(client4, vip4, 11, fromService), dropError, nil},
@@ -477,10 +498,10 @@ func TestRandomFrames(t *testing.T) {
 
 func randomPacket(rnd *rand.Rand, v6, outer bool) packet {
 	pick := func(list []netip.Addr) netip.Addr { return list[rnd.IntN(len(list))] }
-	addrs := []netip.Addr{client4, front4, vip4, server4, anyService, wide4, mixed4}
+	addrs := []netip.Addr{client4, front4, vip4, server4, anyService, wide4, mixed4, inside4}
 	icmp, icmpTypes := uint8(unix.IPPROTO_ICMP), []uint8{3, 4, 11, 12, 8, 5}
 	if v6 {
-		addrs = []netip.Addr{client6, front6, vip6, server6, anyServer, wide6, mixed6}
+		addrs = []netip.Addr{client6, front6, vip6, server6, anyServer, wide6, mixed6, inside6}
 		icmp, icmpTypes = unix.IPPROTO_ICMPV6, []uint8{1, 2, 3, 4, 128, 0}
 	}
 	ports := []uint16{servicePort, serverPort, deadPort, 5, 22, 7777}

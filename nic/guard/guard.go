@@ -35,12 +35,13 @@
 //
 //   - TCP, UDP and SCTP to a service: by its address and port, or by what else
 //     tells it ([Wide]);
-//   - TCP, UDP and SCTP from a real server to an address that is not this
-//     host's. Answers to the host's own connections to a real server, such as
+//   - TCP, UDP and SCTP from a real server, or from a network that is masqueraded,
+//     to an address that is not this host's, and from such a network also echo
+//     requests. Answers to the host's own connections to a real server, such as
 //     health checks, are thereby the host's;
 //   - ICMP errors (types 3, 4, 11 and 12; ICMPv6 types 1 to 4) to a service's
 //     address about a packet from a service, and those to an address that is not
-//     this host's about a packet to a real server.
+//     this host's about a packet to a real server or to such a network.
 //
 // IPv6 extension headers are stepped over. The first fragment of a packet is
 // judged like a whole packet. Later fragments have no ports and stay the host's;
@@ -62,6 +63,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 
@@ -112,6 +114,7 @@ type Guard struct {
 	backend  backend    // nil when closed
 	tables   [numTables]table
 	wide     []Wide
+	networks []netip.Prefix
 	attached map[int]struct{} // by ifindex
 }
 
@@ -124,6 +127,9 @@ type backend interface {
 	del(t tableID, keys []key) (int, error)
 	// setWide replaces the wide selectors, at once.
 	setWide(list []Wide) error
+	// setNetworks replaces the networks, which are masked and do not overlap. old
+	// are those that there are.
+	setNetworks(old, list []netip.Prefix) error
 	// attach is called in the guard's namespace. The interface is Ethernet.
 	attach(dev *net.Interface) error
 	// detach succeeds if the interface has vanished.
@@ -189,8 +195,8 @@ func (g *Guard) Kind() string { return g.kind }
 // Why tells in a sentence why the guard is of that kind.
 func (g *Guard) Why() string { return g.why }
 
-// Add makes the guard own what s says besides what it owns. Local stays, and
-// Wide, whose order counts, is replaced. It costs as much as s is long. After an error the guard owns some of the keys.
+// Add makes the guard own what s says besides what it owns. Local stays; Wide, whose
+// order counts, and Networks are replaced. It costs as much as s is long. After an error the guard owns some of the keys.
 func (g *Guard) Add(s State) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -205,6 +211,9 @@ func (g *Guard) Add(s State) error {
 		if err := g.add(t, g.tables[t].missing(want[t])); err != nil {
 			return err
 		}
+	}
+	if err := g.setNetworks(s.Networks); err != nil {
+		return err
 	}
 	return g.setWide(s.Wide)
 }
@@ -257,6 +266,9 @@ func (g *Guard) Set(s State) error {
 		}
 	}
 	if err := g.setWide(s.Wide); err != nil {
+		return err
+	}
+	if err := g.setNetworks(s.Networks); err != nil {
 		return err
 	}
 	for _, t := range []tableID{servers, services, local} {

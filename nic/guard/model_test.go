@@ -26,7 +26,7 @@ func model(s State, kind string, ifindex int, frame []byte) int {
 		if modelWide(s.Wide, ifindex, outer.src.Addr, outer.dst, nil) {
 			return dropService
 		}
-		if modelHas(s.Servers, outer.src) && !isLocal {
+		if (modelHas(s.Servers, outer.src) || modelNetwork(s.Networks, outer.src.Addr)) && !isLocal {
 			return dropServer
 		}
 		return -1
@@ -36,6 +36,16 @@ func model(s State, kind string, ifindex int, frame []byte) int {
 	icmp := uint8(unix.IPPROTO_ICMP)
 	if outer.v6 {
 		types, icmp = []byte{1, 2, 3, 4}, unix.IPPROTO_ICMPV6
+	}
+	echo := byte(8)
+	if outer.v6 {
+		echo = 128
+	}
+	if outer.proto == icmp && len(outer.rest) > 0 && outer.rest[0] == echo {
+		if modelNetwork(s.Networks, outer.src.Addr) && !isLocal {
+			return dropServer
+		}
+		return -1
 	}
 	if outer.proto != icmp || len(outer.rest) < 8 || !slices.Contains(types, outer.rest[0]) {
 		return -1
@@ -51,7 +61,7 @@ func model(s State, kind string, ifindex int, frame []byte) int {
 	if modelWide(s.Wide, ifindex, inner.dst.Addr, inner.src, &outer.dst.Addr) {
 		return dropError
 	}
-	if modelHas(s.Servers, inner.dst) && !isLocal {
+	if (modelHas(s.Servers, inner.dst) || modelNetwork(s.Networks, inner.dst.Addr)) && !isLocal {
 		return dropError
 	}
 	return -1
@@ -62,6 +72,11 @@ func modelHas(keys []Key, k Key) bool {
 	anyPort := k
 	anyPort.Port = 0
 	return slices.Contains(keys, k) || slices.Contains(keys, anyPort)
+}
+
+// modelNetwork reports whether the address is in one of the networks.
+func modelNetwork(list []netip.Prefix, a [16]byte) bool {
+	return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(netip.AddrFrom16(a).Unmap()) })
 }
 
 // modelWide reports whether the first selector that takes the packet is a

@@ -17,11 +17,12 @@ const nftChunk = 1024
 
 // nft is the backend with an nftables table. The rules are in nft_rules.go.
 type nft struct {
-	conn  *nftables.Conn // owns the table
-	table *nftables.Table
-	sets  [numTables][2]*nftables.Set // for IPv4 and IPv6
-	wide  []*wideChains
-	lists int // of wide selectors so far
+	conn     *nftables.Conn // owns the table
+	table    *nftables.Table
+	sets     [numTables][2]*nftables.Set // for IPv4 and IPv6
+	networks [2]*nftables.Set
+	wide     []*wideChains
+	lists    int // of wide selectors so far
 }
 
 var _ backend = (*nft)(nil)

@@ -103,14 +103,17 @@ func (s *shape) sport(ports uint32) exprs {
 //		jump wideN
 //		daddr @local return
 //		proto . saddr . sport @servers counter drop               (and again with port 0)
+//		proto of one with ports, saddr @networks counter drop
 //	}
 //	chain icmpN {
+//		echo request, daddr not @local, saddr @networks counter drop
 //		icmp type != { those of an error } return
 //		INNER has options, or is a later fragment return
 //		INNER proto . saddr . sport @services jump answerN        (and again with port 0)
 //		jump errorsN
 //		daddr @local return
 //		INNER proto . daddr . dport @servers counter drop         (and again with port 0)
+//		INNER proto of one with ports, INNER daddr @networks counter drop
 //	}
 //	chain answerN {
 //		INNER proto . daddr . INNER sport @services counter drop  (and again with port 0)
@@ -159,16 +162,19 @@ func (b *nft) addShape(s *shape) {
 	b.addRule(ip, jump(wide.wide))
 	b.addRule(ip, toHost)
 	b.addKeyRules(ip, servers, s, exprs{s.proto, saddr}, s.sport(0), drop(dropServer))
+	b.addFromNetwork(ip, s)
 
 	innerProto := s.payload(s.innerProto, 1, regKey)
 	innerSrc := s.payload(s.innerSrc, s.addrLen, regAddr)
 	innerDst := s.payload(s.innerDst, s.addrLen, regAddr)
 	sport, dport := s.sport(s.innerPorts), s.dport(s.innerPorts)
+	b.addEchoFromNetwork(icmp, s, toHost)
 	b.addErrorFilter(icmp, s)
 	b.addKeyRules(icmp, services, s, exprs{innerProto, innerSrc}, sport, jump(answer))
 	b.addRule(icmp, jump(wide.errors))
 	b.addRule(icmp, toHost)
 	b.addKeyRules(icmp, servers, s, exprs{innerProto, innerDst}, dport, drop(dropError))
+	b.addAboutNetwork(icmp, s)
 
 	b.addKeyRules(answer, services, s, exprs{innerProto, daddr}, sport, drop(dropError))
 }
@@ -190,7 +196,7 @@ func (b *nft) addSets(s *shape) error {
 		}
 		b.sets[t][s.family] = set
 	}
-	return nil
+	return b.addNetworkSet(s)
 }
 
 // addErrorFilter makes the chain return on all but ICMP errors about packets

@@ -38,8 +38,11 @@ type State struct {
 	// Wide are services that no Key can tell. Of those packets that no Key of
 	// Services takes, the first Wide that takes one decides. At most [MaxWide].
 	Wide    []Wide
-	Servers []Key      // addresses and ports of the real servers behind them
-	Local   []nic.Addr // all addresses of this host, link-local ones too
+	Servers []Key // addresses and ports of the real servers behind them
+	// Networks are those whose connections to the outside are masqueraded. At most
+	// [MaxNetworks].
+	Networks []netip.Prefix
+	Local    []nic.Addr // all addresses of this host, link-local ones too
 }
 
 // pack returns the keys of each table, or what is wrong with one.

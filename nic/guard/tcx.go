@@ -23,11 +23,12 @@ const localMax = 1 << 14
 // charged to the control group, not to RLIMIT_MEMLOCK: since Linux 5.11, and
 // tcx is younger.
 type tcx struct {
-	maps    [numTables]*ebpf.Map
-	wide    *ebpf.Map // holds the array of wide selectors
-	counts  *ebpf.Map // per CPU; index is a drop kind
-	program *ebpf.Program
-	links   map[int]link.Link // by ifindex
+	maps     [numTables]*ebpf.Map
+	wide     *ebpf.Map // holds the array of wide selectors
+	networks *ebpf.Map // a trie
+	counts   *ebpf.Map // per CPU; index is a drop kind
+	program  *ebpf.Program
+	links    map[int]link.Link // by ifindex
 }
 
 var _ backend = (*tcx)(nil)
@@ -77,7 +78,7 @@ func (b *tcx) load(maxKeys int) error {
 		}
 		b.maps[t] = m
 	}
-	err := b.loadWide()
+	err := errors.Join(b.loadWide(), b.loadNetworks())
 	if err != nil {
 		return err
 	}
@@ -95,7 +96,7 @@ func (b *tcx) load(maxKeys int) error {
 		Name:         "vsnat_guard",
 		Type:         ebpf.SchedCLS,
 		AttachType:   ebpf.AttachTCXIngress,
-		Instructions: tcxProgram(&b.maps, b.wide, b.counts),
+		Instructions: tcxProgram(&b.maps, b.wide, b.networks, b.counts),
 	})
 	return err
 }
@@ -182,7 +183,7 @@ func (b *tcx) close() error {
 		errs = append(errs, l.Close())
 	}
 	// Program and Map allow Close on nil.
-	errs = append(errs, b.program.Close(), b.counts.Close(), b.wide.Close())
+	errs = append(errs, b.program.Close(), b.counts.Close(), b.wide.Close(), b.networks.Close())
 	for _, m := range b.maps {
 		errs = append(errs, m.Close())
 	}

@@ -56,6 +56,7 @@ const (
 	stkPorts    = -144 // 8 bytes: both ports, or the start of an extension header
 	stkKind     = -152 // 4 bytes: index of the counter
 	stkIndex    = -160 // 4 bytes: place in the list of wide selectors
+	// stkNet is next.
 )
 
 // maxExtensions is how many IPv6 extension headers are stepped over, as in
@@ -68,14 +69,15 @@ const maxExtensions = 8
 //	outer IP header -> destination and source
 //	TCP, UDP, SCTP: destination is a service            -> drop
 //	                the first wide selector is one's    -> drop
-//	                source a server, destination remote -> drop
+//	                source a server or in a network, destination remote -> drop
+//	echo request:   source in a network, destination remote -> drop
 //	ICMP error:     embedded IP header -> inner destination and source
 //	                inner source a service, destination one too -> drop
 //	                the first wide selector is a service's      -> drop
-//	                inner destination a server, destination remote -> drop
+//	                inner destination a server or in a network, destination remote -> drop
 //	all else -> next
-func tcxProgram(maps *[numTables]*ebpf.Map, wide, counts *ebpf.Map) asm.Instructions {
-	p := &program{maps: maps, wide: wide}
+func tcxProgram(maps *[numTables]*ebpf.Map, wide, networks, counts *ebpf.Map) asm.Instructions {
+	p := &program{maps: maps, wide: wide, networks: networks}
 	p.emit(
 		asm.Mov.Reg(regSKB, asm.R1),
 
@@ -97,14 +99,14 @@ func tcxProgram(maps *[numTables]*ebpf.Map, wide, counts *ebpf.Map) asm.Instruct
 	)
 	p.parse4(stkDst, stkSrc)
 	p.emit(asm.JNE.Imm(regProto, unix.IPPROTO_ICMP, "transport"))
-	p.icmpType(3, 4, 11, 12)
+	p.icmpType(8, 3, 4, 11, 12)
 	p.parse4(stkInnerDst, stkInnerSrc)
 	p.emit(asm.Ja.Label("error"))
 
 	p.label("ipv6")
 	p.parse6(stkDst, stkSrc)
 	p.emit(asm.JNE.Imm(regProto, unix.IPPROTO_ICMPV6, "transport"))
-	p.icmpType(1, 2, 3, 4)
+	p.icmpType(128, 1, 2, 3, 4)
 	p.parse6(stkInnerDst, stkInnerSrc)
 	p.emit(asm.Ja.Label("error"))
 
@@ -115,6 +117,8 @@ func tcxProgram(maps *[numTables]*ebpf.Map, wide, counts *ebpf.Map) asm.Instruct
 	p.findWide(stkDst, stkSrc, 2, "service")
 	p.find(servers, stkSrc, "from server")
 	p.anyPort(servers, stkSrc, "from server")
+	p.label("echo")
+	p.findNetwork(stkSrc, "from server")
 	p.emit(asm.Ja.Label("next"))
 	p.label("from server")
 	p.findLocal(stkDst, "next")
@@ -144,6 +148,7 @@ func tcxProgram(maps *[numTables]*ebpf.Map, wide, counts *ebpf.Map) asm.Instruct
 	p.findLocal(stkDst, "next")
 	p.find(servers, stkInnerDst, "error of ours")
 	p.anyPort(servers, stkInnerDst, "error of ours")
+	p.findNetwork(stkInnerDst, "error of ours")
 	p.emit(asm.Ja.Label("next"))
 
 	p.label("error of ours")
@@ -171,11 +176,12 @@ func tcxProgram(maps *[numTables]*ebpf.Map, wide, counts *ebpf.Map) asm.Instruct
 
 // program is the BPF program under construction.
 type program struct {
-	ins     asm.Instructions
-	maps    *[numTables]*ebpf.Map
-	wide    *ebpf.Map
-	pending string // label of the next instruction
-	labels  int    // how many labels have been made up
+	ins      asm.Instructions
+	maps     *[numTables]*ebpf.Map
+	wide     *ebpf.Map
+	networks *ebpf.Map
+	pending  string // label of the next instruction
+	labels   int    // how many labels have been made up
 }
 
 // field says which key a part of a header belongs to, and where in the header
@@ -324,12 +330,16 @@ func (p *program) extension(done string) {
 	p.label(over)
 }
 
-// icmpType leaves the program unless the ICMP message at regL4 is of one of the
-// types; then it sets regL3 to the packet inside (RFC 792, RFC 4443).
-func (p *program) icmpType(types ...int32) {
+// icmpType jumps to "echo" if the ICMP message at regL4 is of type echo, and leaves
+// the program unless it is of one of the others; then it sets regL3 to the packet
+// inside (RFC 792, RFC 4443).
+func (p *program) icmpType(echo int32, types ...int32) {
 	found := p.unique()
 	p.load(regL4, stkPorts, 1)
-	p.emit(asm.LoadMem(asm.R1, asm.RFP, stkPorts, asm.Byte))
+	p.emit(
+		asm.LoadMem(asm.R1, asm.RFP, stkPorts, asm.Byte),
+		asm.JEq.Imm(asm.R1, echo, "echo"),
+	)
 	for _, t := range types {
 		p.emit(asm.JEq.Imm(asm.R1, t, found))
 	}

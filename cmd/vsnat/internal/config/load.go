@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -82,6 +83,7 @@ func Parse(files ...File) (*Config, Problems) {
 	r := reader{
 		problems: &ps, cfg: &Config{Drift: KeepDrift}, broken: g.broken, defaults: firstOptions(),
 		services: map[string]span{}, marks: map[uint32]span{}, ruleAt: map[control.MarkRule]span{}, addresses: map[string]span{},
+		pools: map[string]span{}, networks: map[netip.Prefix]span{},
 	}
 	r.root(g.root)
 	return r.cfg, ps.sorted()
@@ -108,15 +110,18 @@ func (r *reader) root(t *node) {
 		}
 	}
 	r.table(t, "the file", fields{
-		"director": r.director,
-		"defaults": nil,
-		"timeouts": r.timeouts,
-		"settings": r.settings,
-		"mark":     r.markRules,
-		"address":  r.addressTables,
-		"service":  r.serviceTables,
+		"director":   r.director,
+		"defaults":   nil,
+		"timeouts":   r.timeouts,
+		"settings":   r.settings,
+		"mark":       r.markRules,
+		"pool":       r.poolTables,
+		"masquerade": r.masqueradeTables,
+		"address":    r.addressTables,
+		"service":    r.serviceTables,
 	})
 	r.checkMarks()
+	r.checkPools()
 }
 
 // checkDefaults checks what [defaults] itself says together.

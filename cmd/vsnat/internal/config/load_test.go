@@ -197,6 +197,11 @@ func TestReference(t *testing.T) {
 	).Replace(string(text)))}); len(problems) > 0 {
 		t.Errorf("with lrt: %v", problems)
 	}
+	if _, problems = Parse(File{name, []byte(strings.NewReplacer(
+		"\n# pool", "\npool", "\nmethod = \"masq\"", "\nmethod = \"full\"",
+	).Replace(string(text)))}); len(problems) > 0 {
+		t.Errorf("with FullNAT: %v", problems)
+	}
 	settings := nat.DefaultSettings()
 	for _, s := range nat.SettingList() {
 		if got, ok := cfg.Settings[s.Name]; !ok || got != s.Get(&settings) {
@@ -225,6 +230,10 @@ zzzzzzzzzzzzzzzzzzzzzzzzzzzz = 1
 [[address]]
 zzzzzzzzzzzzzzzzzzzzzzzzzzzz = 1
 [[mark]]
+zzzzzzzzzzzzzzzzzzzzzzzzzzzz = 1
+[[masquerade]]
+zzzzzzzzzzzzzzzzzzzzzzzzzzzz = 1
+[pool.a]
 zzzzzzzzzzzzzzzzzzzzzzzzzzzz = 1
 [service.a]
 zzzzzzzzzzzzzzzzzzzzzzzzzzzz = 1

@@ -14,6 +14,8 @@ type Config struct {
 	Timeouts  control.Timeouts // 0 is the default
 	Settings  map[string]int   // those that are named
 	Marks     []control.MarkRule
+	Pools     []control.Pool
+	Inside    []control.Masquerade // networks that are masqueraded
 	Addresses []Address
 	Services  []Service // in the order of the file
 }

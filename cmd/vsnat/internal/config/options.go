@@ -40,6 +40,8 @@ type netmask struct {
 // serverOptions are what [defaults], a service and a server may all say.
 type serverOptions struct {
 	method       control.Method
+	pool         string
+	poolAt       span
 	weight       int32
 	upper, lower uint32
 	tunnel       tunnel
@@ -168,11 +170,17 @@ func (r *reader) mask(m *netmask, family control.Family) control.Netmask {
 // serverFields returns the keys of these options in table t.
 func (r *reader) serverFields(t *node, o *serverOptions) fields {
 	if t.get("method") != nil {
-		o.tunnel = tunnel{}
+		o.tunnel, o.pool = tunnel{}, ""
 	}
 	return fields{
+		"pool": func(e *entry) {
+			if s, ok := r.text(e.value, "the name of a pool"); ok {
+				o.pool, o.poolAt = s, e.at
+				r.poolUsers = append(r.poolUsers, poolUser{s, e.value.at})
+			}
+		},
 		"method": func(e *entry) {
-			if s, ok := r.oneOf(e.value, "forwarding method", []string{string(control.Masq), string(control.Direct), string(control.Tunnel)}); ok {
+			if s, ok := r.oneOf(e.value, "forwarding method", []string{string(control.Masq), string(control.Direct), string(control.Tunnel), string(control.Full)}); ok {
 				o.method = control.Method(s)
 			}
 		},

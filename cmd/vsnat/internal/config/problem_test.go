@@ -92,7 +92,7 @@ func TestProblems(t *testing.T) {
 			`1:5: unexpected end of the line at start of value`, `3:10: basic strings cannot have new lines`, `6:10: basic strings cannot have new lines`,
 		}},
 		{"characters, not bytes", "\"ä\" = 1 # ö\n[defaults]\nweight = \"ü\" # x\n\"öö\" = 1", []string{
-			`1:1: unknown key "ä" in the file; it has address, defaults, director, mark, service, settings, timeouts`,
+			`1:1: unknown key "ä" in the file; it has address, defaults, director, mark, masquerade, pool, service, settings, timeouts`,
 			`3:10: this is a string; write a number, 0 to 2147483647`,
 			`4:1: unknown key "öö" in [defaults]; it has `,
 		}},

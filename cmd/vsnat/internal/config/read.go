@@ -26,6 +26,9 @@ type reader struct {
 	ruleAt    map[control.MarkRule]span
 	markUsers []markUser
 	addresses map[string]span // where each address is
+	pools     map[string]span // where each pool is
+	poolUsers []poolUser
+	networks  map[netip.Prefix]span // where each network is that is masqueraded
 }
 
 // markUser is a service that needs a mark rule.

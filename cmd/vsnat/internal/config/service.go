@@ -176,7 +176,7 @@ func (r *reader) serversOf(l listen, servers []server) []control.RealServer {
 		switch {
 		case rs.Method != control.Tunnel && control.FamilyOf(rs.Address) != l.id.Family:
 			r.errorf(s.at, "server %s is %s and its service %s is %s; only tunnels cross", rs.Address, familyName(rs.Address), l.id, l.id.Family)
-		case rs.Method != control.Masq && l.id.FWMark == 0 && rs.Port != l.id.Port:
+		case rs.Method != control.Masq && rs.Method != control.Full && l.id.FWMark == 0 && rs.Port != l.id.Port:
 			r.errorf(s.at, `method %s cannot change the port from %d to %d; leave the server's port out, or use "masq"`, rs.Method, l.id.Port, rs.Port)
 		}
 		key := netip.AddrPortFrom(rs.Address, rs.Port)
@@ -247,7 +247,7 @@ func (r *reader) server(t *node, o serverOptions, n *node) (s server, ok bool) {
 	}
 	r.checkServer(says, address.at, &o)
 	return server{at: address.at, address: ap.Addr(), port: ap.Port(), RealServer: control.RealServer{
-		Method: o.method, Weight: o.weight, UThreshold: o.upper, LThreshold: o.lower,
+		Method: o.method, Weight: o.weight, UThreshold: o.upper, LThreshold: o.lower, Pool: o.pool,
 		TunnelType: o.tunnel.kind, TunnelPort: o.tunnel.port, TunnelChecksum: o.tunnel.checksum,
 	}}, true
 }
@@ -269,6 +269,12 @@ func (r *reader) checkServer(says []*node, at span, o *serverOptions) {
 		if at, ok := where("lower_threshold", "upper_threshold"); ok {
 			r.errorf(at, "lower_threshold %d is above upper_threshold %d", o.lower, o.upper)
 		}
+	}
+	if o.method != control.Full && o.pool != "" {
+		if at, ok := where("pool"); ok && o.poolAt == at {
+			r.errorf(at, `pool is for method = "full", and here it is %q`, o.method)
+		}
+		o.pool = ""
 	}
 	if o.method != control.Tunnel {
 		for _, t := range says {

@@ -92,6 +92,20 @@ func (c *Client) Marks(ctx context.Context) ([]MarkRule, error) {
 	return a.Marks, err
 }
 
+// Pools returns the pools of ports.
+func (c *Client) Pools(ctx context.Context) ([]Pool, error) {
+	var a poolsAnswer
+	err := c.do(ctx, http.MethodGet, "pools", nil, &a)
+	return a.Pools, err
+}
+
+// Masquerades returns the networks that are masqueraded.
+func (c *Client) Masquerades(ctx context.Context) ([]Masquerade, error) {
+	var a masqueradesAnswer
+	err := c.do(ctx, http.MethodGet, "masquerades", nil, &a)
+	return a.Masquerades, err
+}
+
 // Services returns all services in the director's own order.
 func (c *Client) Services(ctx context.Context) ([]ServiceEntry, error) {
 	all := []ServiceEntry{}

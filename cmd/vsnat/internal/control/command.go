@@ -34,6 +34,13 @@ const (
 	SetLife    Op = "set-life"
 	ServerDown Op = "server-down"
 	ServerUp   Op = "server-up"
+
+	AddPool          Op = "add-pool"
+	DeletePool       Op = "delete-pool"
+	SetPools         Op = "set-pools"
+	AddMasquerade    Op = "add-masquerade"
+	DeleteMasquerade Op = "delete-masquerade"
+	SetMasquerades   Op = "set-masquerades"
 )
 
 // Command is one change. What each operation needs, and nothing else may be set:
@@ -50,6 +57,12 @@ const (
 //	add-mark                       Marks, which go where At says
 //	delete-mark                    Marks, each as it stands
 //	set-marks                      Marks, which are all there are from then on
+//	add-pool                       Pools, in place of those of the same names
+//	delete-pool                    Pools (their names)
+//	set-pools                      Pools, which are all there are from then on
+//	add-masquerade                 Masquerades
+//	delete-masquerade              Masquerades, each as it stands
+//	set-masquerades                Masquerades, which are all there are from then on
 //	set-life                       Service (its name and Life)
 //	server-down, server-up         Service (its name), Server (address and port)
 //
@@ -67,10 +80,13 @@ type Command struct {
 	// At is the place in the list of rules that the first of Marks gets, counted
 	// from 1; 0 is after all others.
 	At int `json:"at,omitempty"`
+
+	Pools       []Pool       `json:"pools,omitempty"`
+	Masquerades []Masquerade `json:"masquerades,omitempty"`
 }
 
 // part is a set of a command's pointer fields.
-type part uint8
+type part uint16
 
 const (
 	partService part = 1 << iota
@@ -80,6 +96,8 @@ const (
 	partSettings
 	partMarks
 	partAt
+	partPools
+	partMasquerades
 )
 
 // parts are what each operation must have; optional is what it may have.
@@ -99,9 +117,16 @@ var parts = map[Op]struct{ must, may part }{
 	AddMark:       {must: partMarks, may: partAt},
 	DeleteMark:    {must: partMarks},
 	SetMarks:      {may: partMarks},
+	AddPool:       {must: partPools},
+	DeletePool:    {must: partPools},
+	SetPools:      {may: partPools},
 	SetLife:       {must: partService},
 	ServerDown:    {must: partService | partServer},
 	ServerUp:      {must: partService | partServer},
+
+	AddMasquerade:    {must: partMasquerades},
+	DeleteMasquerade: {must: partMasquerades},
+	SetMasquerades:   {may: partMasquerades},
 }
 
 // malformed is what check finds wrong with a command's form.
@@ -128,6 +153,8 @@ func (c *Command) check() error {
 		{partSettings, "settings", len(c.Settings) > 0},
 		{partMarks, "marks", len(c.Marks) > 0},
 		{partAt, "at", c.At != 0},
+		{partPools, "pools", len(c.Pools) > 0},
+		{partMasquerades, "masquerades", len(c.Masquerades) > 0},
 	} {
 		if p.must&f.bit != 0 && !f.set {
 			return malformed(syscall.EINVAL, "%s needs %q", c.Op, f.name)
@@ -148,6 +175,16 @@ func (c *Command) check() error {
 	}
 	for i := range c.Marks {
 		if err := c.Marks[i].check(); err != nil {
+			return err
+		}
+	}
+	for i := range c.Pools {
+		if err := c.Pools[i].check(c.Op == DeletePool); err != nil {
+			return err
+		}
+	}
+	for i := range c.Masquerades {
+		if err := c.Masquerades[i].check(); err != nil {
 			return err
 		}
 	}
@@ -197,8 +234,11 @@ func (s *RealServer) check(full bool) error {
 	if !full {
 		return nil
 	}
-	if !slices.Contains([]Method{Masq, Local, Tunnel, Direct}, s.Method) {
-		return malformed(syscall.EINVAL, "server method %q is none of masq, local, tunnel, direct", s.Method)
+	if !slices.Contains([]Method{Masq, Local, Tunnel, Direct, Full}, s.Method) {
+		return malformed(syscall.EINVAL, "server method %q is none of masq, local, tunnel, direct, full", s.Method)
+	}
+	if s.Pool != "" && s.Method != Full {
+		return malformed(syscall.EINVAL, "server method %q takes no pool", s.Method)
 	}
 	if !slices.Contains([]TunnelType{"", IPIP, GUE, GRE}, s.TunnelType) {
 		return malformed(syscall.EINVAL, "tunnel type %q is none of ipip, gue, gre", s.TunnelType)

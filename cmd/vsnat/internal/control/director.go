@@ -13,6 +13,10 @@ type Director interface {
 	Settings() []Setting
 	// Marks returns the mark rules in order.
 	Marks() []MarkRule
+	// Pools returns the pools of ports, and Masquerades the networks that are
+	// masqueraded, in order.
+	Pools() []Pool
+	Masquerades() []Masquerade
 	// Services returns all services in the director's own order.
 	Services() []ServiceEntry
 	// Service returns one, or ESRCH.

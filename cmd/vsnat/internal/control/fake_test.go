@@ -41,6 +41,9 @@ func (r *recorder) Apply(cmds []Command, mode Mode) (refused []Refusal) {
 
 func (r *recorder) Settings() []Setting { return []Setting{{Name: "sloppy_tcp", Max: 1, Help: "help"}} }
 func (r *recorder) Marks() []MarkRule   { return nil }
+func (r *recorder) Pools() []Pool       { return nil }
+
+func (r *recorder) Masquerades() []Masquerade { return nil }
 
 func (r *recorder) done() int {
 	r.mu.Lock()

@@ -68,6 +68,18 @@ var endpoints = []Endpoint{
 		Method: http.MethodPut, Path: "marks", About: "Replace the rules that give packets firewall marks",
 		Body: marksAnswer{}, Answer: commandsAnswer{}, Refused: commandsAnswer{}, handle: (*Server).putMarks,
 	},
+	getting("pools", "The pools of the director's own ports", func(d Director) poolsAnswer { return poolsAnswer{append([]Pool{}, d.Pools()...)} }),
+	{
+		Method: http.MethodPut, Path: "pools", About: "Replace the pools of the director's own ports",
+		Body: poolsAnswer{}, Answer: commandsAnswer{}, Refused: commandsAnswer{}, handle: (*Server).putPools,
+	},
+	getting("masquerades", "The networks that are masqueraded", func(d Director) masqueradesAnswer {
+		return masqueradesAnswer{append([]Masquerade{}, d.Masquerades()...)}
+	}),
+	{
+		Method: http.MethodPut, Path: "masquerades", About: "Replace the networks that are masqueraded",
+		Body: masqueradesAnswer{}, Answer: commandsAnswer{}, Refused: commandsAnswer{}, handle: (*Server).putMasquerades,
+	},
 	{
 		Method: http.MethodPost, Path: "plan", About: "What it would take to be as configuration files say, or without any as the director's own",
 		Body: planRequest{}, Answer: planAnswer{}, handle: serveDeclared(servePlan),

@@ -23,7 +23,8 @@ func FamilyOf(a netip.Addr) Family {
 }
 
 // Protocol is a transport protocol. [AnyProtocol] appears only in the
-// connection table, in the persistence templates of firewall mark services.
+// connection table, in the persistence templates of firewall mark services; so do
+// [ICMP] and [ICMPv6], of echo requests that are masqueraded.
 type Protocol string
 
 // The protocols that services have.
@@ -32,6 +33,8 @@ const (
 	UDP         Protocol = "udp"
 	SCTP        Protocol = "sctp"
 	AnyProtocol Protocol = "ip"
+	ICMP        Protocol = "icmp"
+	ICMPv6      Protocol = "icmpv6"
 )
 
 // Number returns the IP protocol number, 0 for [AnyProtocol] and for what is
@@ -69,6 +72,11 @@ const (
 	Local  Method = "local"
 	Tunnel Method = "tunnel"
 	Direct Method = "direct"
+	// Full is FullNAT: the source is rewritten, too. IPVS has no such method.
+	Full Method = "full"
+	// Outbound appears only in the connection table: of what comes from a network that
+	// is masqueraded.
+	Outbound Method = "outbound"
 )
 
 // TunnelType is the encapsulation towards a server of method [Tunnel].
@@ -137,6 +145,10 @@ type RealServer struct {
 	UThreshold uint32     `json:"u_threshold,omitempty"`
 	LThreshold uint32     `json:"l_threshold,omitempty"`
 
+	// Pool is the pool that a server of method [Full] gets packets from; "" is the one
+	// named default.
+	Pool string `json:"pool,omitempty"`
+
 	TunnelType     TunnelType     `json:"tunnel_type,omitempty"`
 	TunnelPort     uint16         `json:"tunnel_port,omitempty"`
 	TunnelChecksum TunnelChecksum `json:"tunnel_checksum,omitempty"`
@@ -193,15 +205,18 @@ type Connection struct {
 	Client      netip.AddrPort `json:"client"`
 	Virtual     netip.AddrPort `json:"virtual"`
 	Destination netip.AddrPort `json:"destination"`
-	State       string         `json:"state"`   // as /proc/net/ip_vs_conn names it
-	Age         uint32         `json:"age"`     // seconds since it was made
-	Expires     uint32         `json:"expires"` // seconds left
-	Method      Method         `json:"method,omitempty"`
-	Template    bool           `json:"template,omitempty"`
-	FWMark      uint32         `json:"fwmark,omitempty"`
-	InPkts      uint32         `json:"in_pkts"`
-	PE          string         `json:"pe,omitempty"`
-	PEData      string         `json:"pe_data,omitempty"`
+	// Local is the director's own address and port that the destination sees, of
+	// methods [Full] and [Outbound].
+	Local    netip.AddrPort `json:"local,omitzero"`
+	State    string         `json:"state"`   // as /proc/net/ip_vs_conn names it
+	Age      uint32         `json:"age"`     // seconds since it was made
+	Expires  uint32         `json:"expires"` // seconds left
+	Method   Method         `json:"method,omitempty"`
+	Template bool           `json:"template,omitempty"`
+	FWMark   uint32         `json:"fwmark,omitempty"`
+	InPkts   uint32         `json:"in_pkts"`
+	PE       string         `json:"pe,omitempty"`
+	PEData   string         `json:"pe_data,omitempty"`
 }
 
 // Timeouts are what ipvsadm --set changes, in seconds: of established TCP, of

@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"vsnat/cmd/vsnat/internal/control"
+	"vsnat/conntrack"
 	"vsnat/conntrack/state"
 	"vsnat/nat"
 )
@@ -53,7 +54,7 @@ func (d *daemon) applyLocked(cmds []control.Command, mode control.Mode) []contro
 		// The guard, or the engine against its word: no command is to blame.
 		run.refused = []control.Refusal{{Err: err}}
 	case err == nil:
-		d.marks = run.marks
+		d.marks, d.pools, d.inside = run.marks, run.pools, run.inside
 		d.warnOfLimits(cmds)
 	}
 	if err != nil && asked || run.releases {
@@ -68,11 +69,15 @@ type run struct {
 	d        *daemon
 	tx       *nat.Tx
 	marks    []control.MarkRule
+	pools    []control.Pool
+	inside   []control.Masquerade
 	refused  []control.Refusal
 	releases bool // the engine may own less afterwards
 }
 
-func (d *daemon) newRun(tx *nat.Tx) run { return run{d: d, tx: tx, marks: d.marks} }
+func (d *daemon) newRun(tx *nat.Tx) run {
+	return run{d: d, tx: tx, marks: d.marks, pools: d.pools, inside: d.inside}
+}
 
 // command carries out one command.
 func (r *run) command(c *control.Command) error {
@@ -103,6 +108,10 @@ func (r *run) command(c *control.Command) error {
 		return r.set(c.Settings)
 	case control.AddMark, control.DeleteMark, control.SetMarks:
 		return r.mark(c)
+	case control.AddPool, control.DeletePool, control.SetPools:
+		return r.pool(c)
+	case control.AddMasquerade, control.DeleteMasquerade, control.SetMasquerades:
+		return r.masquerade(c)
 	case control.SetLife, control.ServerDown, control.ServerUp:
 		return r.life(c)
 	case control.StartDaemon, control.StopDaemon:
@@ -139,8 +148,10 @@ func (r *run) server(c *control.Command) error {
 	}
 	spec := nat.ServerSpec{
 		Key: server, Method: methods[c.Server.Method], Tunnel: tunnel, Weight: c.Server.Weight,
-		Upper: c.Server.UThreshold, Lower: c.Server.LThreshold,
+		Upper: c.Server.UThreshold, Lower: c.Server.LThreshold, Pool: c.Server.Pool,
 	}
+	// The ports of its pool may be owned no more.
+	r.releases = r.releases || c.Op == control.EditServer || spec.Method == conntrack.Full
 	if c.Op == control.EditServer {
 		return r.tx.EditServer(key, spec)
 	}

@@ -78,6 +78,9 @@ type daemon struct {
 	ownLocal []nic.Addr            // the host's addresses, as the guard was told last
 	kept     map[nic.Addr]struct{} // servers whose link-layer addresses are kept
 	marks    []control.MarkRule
+	pools    []control.Pool       // as they were set; the default pool may not be among them
+	inside   []control.Masquerade // networks that are masqueraded
+	ports    portWatch
 }
 
 // watcher follows the host's routes and neighbours: a [neigh.Watcher].
@@ -256,15 +259,16 @@ func (d *daemon) tick() {
 		d.warnings.tell(d.log, "guard", d.own())
 	}
 	d.mu.Unlock()
+	d.watchPorts()
 	// What could not be opened before is tried again.
 	d.warnings.tell(d.log, "NIC", d.nics.reconcile(d.routes.Routes()))
 }
 
 func (d *daemon) followRoutes() {
 	r := d.routes.Routes()
-	d.engine.SetRoutes(r)
+	changed := d.engine.SetRoutes(r)
 	d.mu.Lock()
-	if d.followLinks(r.Links()) || d.ownDue || !slices.Equal(d.ownLocal, r.Locals()) {
+	if d.followLinks(r.Links()) || changed || d.ownDue || !slices.Equal(d.ownLocal, r.Locals()) {
 		d.warnings.tell(d.log, "guard", d.own())
 	}
 	d.mu.Unlock()
@@ -325,7 +329,7 @@ func (d *daemon) own() error {
 		return nil
 	}
 	local := d.routes.Routes().Locals()
-	err := d.guard.Set(guard.State{Services: guardKeys(have.Services), Servers: guardKeys(have.Servers), Local: local, Wide: guardWide(have.Wide)})
+	err := d.guard.Set(guard.State{Services: guardKeys(have.Services), Servers: guardKeys(have.Servers), Local: local, Wide: guardWide(have.Wide), Networks: have.Networks})
 	d.ownDue = err != nil
 	d.ownLocal = local
 	return err
@@ -346,7 +350,7 @@ func (d *daemon) ownSoon(soon nat.Endpoints) error {
 	if d.guard == nil {
 		return nil
 	}
-	return d.guard.Add(guard.State{Services: guardKeys(soon.Services), Servers: guardKeys(soon.Servers), Wide: guardWide(soon.Wide)})
+	return d.guard.Add(guard.State{Services: guardKeys(soon.Services), Servers: guardKeys(soon.Servers), Wide: guardWide(soon.Wide), Networks: soon.Networks})
 }
 
 // addresses returns the addresses of the endpoints.

@@ -37,6 +37,7 @@ type pending struct {
 func (d *daemon) actual() *plan.State {
 	s := plan.Actual(d.Services(), d.Settings(), d.Timeouts(), d.marks)
 	s.Addresses = d.addresses.List()
+	s.Pools, s.Inside = d.pools, d.inside
 	return s
 }
 

@@ -12,6 +12,7 @@ import (
 	"vsnat/conntrack/state"
 	"vsnat/nat"
 	"vsnat/nat/forward"
+	"vsnat/nat/wire"
 	"vsnat/sched"
 )
 
@@ -20,6 +21,7 @@ var _ control.Director = (*daemon)(nil)
 var methods = map[control.Method]conntrack.Method{
 	control.Masq: conntrack.Masq, control.Local: conntrack.Local,
 	control.Tunnel: conntrack.Tunnel, control.Direct: conntrack.Direct,
+	control.Full: conntrack.Full, control.Outbound: conntrack.Outbound,
 }
 
 func methodName(m conntrack.Method) control.Method {
@@ -180,7 +182,7 @@ func (d *daemon) serverEntry(v *nat.ServerInfo) control.ServerEntry {
 	e := control.ServerEntry{
 		RealServer: control.RealServer{
 			Address: ap.Addr(), Port: ap.Port(), Method: methodName(v.Method), Weight: v.Weight,
-			UThreshold: v.Upper, LThreshold: v.Lower,
+			UThreshold: v.Upper, LThreshold: v.Lower, Pool: v.Pool,
 		},
 		Active: uint32(v.Active), Inactive: uint32(v.Inactive), Persistent: uint32(v.Persistent), Stats: stats(&v.Counters, &v.Rates),
 		State: serverState(v.Event), LifeCounts: lifeCounts(&v.LifeCounts),
@@ -216,6 +218,15 @@ func (d *daemon) Connections(cursor uint64, buf []control.Connection) (n int, ne
 			Template:    c.Flags&conntrack.Template != 0,
 			FWMark:      c.Mark,
 			InPkts:      c.InPkts,
+		}
+		switch c.Proto {
+		case wire.ProtoICMP:
+			buf[n].Protocol = control.ICMP
+		case wire.ProtoICMPv6:
+			buf[n].Protocol = control.ICMPv6
+		}
+		if x := d.engine.Table().Home(c.Ref()).Ext(c); x != nil && x.LocalPort != 0 {
+			buf[n].Local = nat.AddrPort(x.Local, x.LocalPort)
 		}
 		n++
 	})

@@ -101,5 +101,5 @@ func (d *daemon) followLinks(links []nic.Link) (changed bool) {
 			_ = tx.SetMarkRules(rules)
 		}
 	})
-	return changed
+	return d.followInside(links) || changed
 }

@@ -3,6 +3,8 @@ package ipvsadm
 import (
 	"fmt"
 	"strings"
+
+	"vsnat/cmd/vsnat/internal/control"
 )
 
 // listConnections prints the connection table in the director's order.
@@ -18,6 +20,9 @@ func (a *app) listConnections(f format) error {
 	for c, err := range a.client.Connections(a.ctx) {
 		if err != nil {
 			return &stop{codeList, a.errorText(cmdList, err)}
+		}
+		if c.Method == control.Outbound {
+			continue // IPVS has none such
 		}
 		fmt.Fprintf(a.out, "%-3s %-6s %-11s %-18s %-18s ",
 			strings.ToUpper(string(c.Protocol)), fmt.Sprintf("%02d:%02d", c.Expires/60, c.Expires%60), c.State,

@@ -80,7 +80,8 @@ const (
 	optTunNoCsum
 	optTunCsum
 	optTunRemCsum
-	optAtomic // vsnat's own
+	optAtomic // vsnat's own, as the next
+	optPool
 	numOpts
 )
 
@@ -121,6 +122,7 @@ var optNames = [numOpts]string{
 	optTunCsum:        "tun-csum",
 	optTunRemCsum:     "tun-remcsum",
 	optAtomic:         "atomic",
+	optPool:           "pool",
 }
 
 // optSet is a set of opts.
@@ -144,7 +146,7 @@ type rule struct{ must, may, one optSet }
 var (
 	serviceOpts = set(optScheduler, optPersistent, optNetmask, optOnePacket, optPE, optSchedFlags)
 	tunnelOpts  = set(optTunType, optTunPort, optTunNoCsum, optTunCsum, optTunRemCsum)
-	serverOpts  = set(optForward, optWeight, optUThreshold, optLThreshold) | tunnelOpts
+	serverOpts  = set(optForward, optWeight, optUThreshold, optLThreshold, optPool) | tunnelOpts
 )
 
 // commandRules are the legal combinations of commands and options.
@@ -228,6 +230,8 @@ const (
 	tagTunNoCsum
 	tagTunCsum
 	tagTunRemCsum
+	tagFullNAT
+	tagPool
 )
 
 // options are the options of ipvsadm.
@@ -266,6 +270,8 @@ var options = []option{
 	{"masquerading", 'm', noArg, 'm'},
 	{"ipip", 'i', noArg, 'i'},
 	{"gatewaying", 'g', noArg, 'g'},
+	{"full-nat", 0, noArg, tagFullNAT},
+	{"pool", 0, needArg, tagPool},
 	{"weight", 'w', needArg, 'w'},
 	{"u-threshold", 'x', needArg, 'x'},
 	{"l-threshold", 'y', needArg, 'y'},

@@ -76,6 +76,8 @@ Options:
   --gatewaying   -g                   direct routing (default)
   --ipip         -i                   tunneling
   --masquerading -m                   masquerading (NAT)
+  --full-nat                          masquerading, with the director as the server's client
+  --pool          name                of ports for --full-nat: see vsnat pool
   --tun-type      type                ipip|gue|gre, ipip by default
   --tun-port      port                tunnel destination port
   --tun-nocsum                        tunnel without checksum

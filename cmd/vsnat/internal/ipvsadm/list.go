@@ -200,6 +200,7 @@ func portNames(svc *control.Service) control.Protocol {
 // forwardNames are what tables call the methods.
 var forwardNames = map[control.Method]string{
 	control.Masq:   "Masq",
+	control.Full:   "FullNat",
 	control.Local:  "Local",
 	control.Tunnel: "Tunnel",
 	control.Direct: "Route",

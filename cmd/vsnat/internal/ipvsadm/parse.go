@@ -130,7 +130,7 @@ func (r *request) words(words []string) error {
 var onceOf = map[tag]opt{
 	't': optService, 'u': optService, tagSCTP: optService, 'f': optService,
 	's': optScheduler, 'p': optPersistent, 'M': optNetmask, tagPE: optPE, 'o': optOnePacket, 'b': optSchedFlags,
-	'r': optServer, 'm': optForward, 'i': optForward, 'g': optForward,
+	'r': optServer, 'm': optForward, 'i': optForward, 'g': optForward, tagFullNAT: optForward, tagPool: optPool,
 	'w': optWeight, 'x': optUThreshold, 'y': optLThreshold,
 	tagTunType: optTunType, tagTunPort: optTunPort, tagTunNoCsum: optTunNoCsum, tagTunCsum: optTunCsum, tagTunRemCsum: optTunRemCsum,
 	'n': optNumeric, 'c': optConnection, tagTimeout: optTimeout, tagDaemon: optDaemon,
@@ -157,7 +157,7 @@ func (a *app) option(r *request, s *scanner, t tag, arg *string) error {
 	switch t {
 	case 't', 'u', tagSCTP, 'f', '6', 's', 'p', 'M', 'o', 'b', tagPE:
 		return a.serviceOption(&r.service, &r.schedFlags, t, arg)
-	case 'r', 'm', 'i', 'g', 'w', 'x', 'y', tagTunType, tagTunPort, tagTunNoCsum, tagTunCsum, tagTunRemCsum:
+	case 'r', 'm', 'i', 'g', tagFullNAT, tagPool, 'w', 'x', 'y', tagTunType, tagTunPort, tagTunNoCsum, tagTunCsum, tagTunRemCsum:
 		return a.serverOption(&r.server, &r.service, t, arg)
 	case tagMcastInterface, tagMcastGroup, tagMcastPort, tagMcastTTL, tagSyncMaxLen, tagSyncID:
 		return daemonOption(&r.daemon, t, *arg)
@@ -240,6 +240,10 @@ func (a *app) serverOption(srv *control.RealServer, svc *control.Service, t tag,
 		srv.Method = control.Tunnel
 	case 'g':
 		srv.Method = control.Direct
+	case tagFullNAT:
+		srv.Method = control.Full
+	case tagPool:
+		srv.Pool = *arg
 	case 'w':
 		n, err = limited(math.MaxInt32, "weight")
 		srv.Weight = int32(n)
@@ -354,8 +358,12 @@ func (r *request) complete() error {
 
 // completeServer is complete for -a and -e.
 func (r *request) completeServer() error {
+	full := r.server.Method == control.Full
+	if r.opts.has(optPool) && !full {
+		return usage("The pool is for servers of the method --full-nat")
+	}
 	// Only masquerading can change the port. A mark's service has none.
-	if r.service.FWMark == 0 && r.server.Method != control.Masq {
+	if r.service.FWMark == 0 && r.server.Method != control.Masq && !full {
 		r.server.Port = r.service.Port
 	}
 	if r.server.Method == control.Tunnel {

@@ -32,7 +32,11 @@ func (a *app) printRules(e *control.ServiceEntry, name string, f format) {
 	for i := range e.Servers {
 		s := &e.Servers[i]
 		server := a.endpointName(s.Address, s.Port, portNames(&e.Service), f)
-		fmt.Fprintf(a.out, "-a %s -r %s %s -w %d%s\n", name, server, forwardOptions[s.Method], s.Weight, tunnelOptions(&s.RealServer))
+		forward := forwardOptions[s.Method]
+		if s.Pool != "" {
+			forward += " --pool " + s.Pool
+		}
+		fmt.Fprintf(a.out, "-a %s -r %s %s -w %d%s\n", name, server, forward, s.Weight, tunnelOptions(&s.RealServer))
 	}
 }
 
@@ -43,6 +47,7 @@ var forwardOptions = map[control.Method]string{
 	control.Local:  "-g",
 	control.Tunnel: "-i",
 	control.Direct: "-g",
+	control.Full:   "--full-nat",
 }
 
 // tunnelOptions returns the options of a tunnel, with a blank before each.

@@ -59,8 +59,10 @@ func (k *kernel) Apply(cmds []control.Command, mode control.Mode) (refused []con
 	return refused
 }
 
-func (k *kernel) Settings() []control.Setting { return nil }
-func (k *kernel) Marks() []control.MarkRule   { return nil }
+func (k *kernel) Settings() []control.Setting       { return nil }
+func (k *kernel) Marks() []control.MarkRule         { return nil }
+func (k *kernel) Pools() []control.Pool             { return nil }
+func (k *kernel) Masquerades() []control.Masquerade { return nil }
 
 func (k *kernel) apply(c *control.Command) error {
 	var svc *control.ServiceEntry

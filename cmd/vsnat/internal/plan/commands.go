@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"slices"
+
 	"vsnat/cmd/vsnat/internal/control"
 	"vsnat/sched"
 )
@@ -32,6 +34,11 @@ func (p *Plan) Commands() []control.Command {
 			settings[c.Name] = c.value
 		case KindTimeout:
 			*map[string]*uint32{"tcp": &timeouts.TCP, "tcp_fin": &timeouts.TCPFin, "udp": &timeouts.UDP}[c.Name] = uint32(c.value)
+		case KindPools:
+			// Before the servers that have them, and the networks.
+			all = slices.Insert(all, 0, control.Command{Op: control.SetPools, Pools: p.Wanted.Pools})
+		case KindInside:
+			all = append(all, control.Command{Op: control.SetMasquerades, Masquerades: p.Wanted.Inside})
 		case KindMarks:
 			all = append(all, control.Command{Op: control.SetMarks, Marks: p.Wanted.Marks})
 		}

@@ -101,6 +101,7 @@ func serverFields(s *control.RealServer) []Field {
 	}
 	return []Field{
 		{"method", "", method},
+		{"pool", "", s.Pool},
 		{"tunnel", "", tunnel},
 		{"weight", "", fmt.Sprint(s.Weight)},
 		{"upper", "", unlessZero(s.UThreshold)},

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"vsnat/cmd/vsnat/internal/config"
 	"vsnat/cmd/vsnat/internal/control"
@@ -34,6 +35,8 @@ const (
 	KindSetting Kind = "setting"
 	KindTimeout Kind = "timeout"
 	KindMarks   Kind = "marks"
+	KindPools   Kind = "pools"
+	KindInside  Kind = "masquerade"
 	KindAddress Kind = "address"
 )
 
@@ -103,6 +106,7 @@ func Diff(base, actual, desired *State, undo bool) *Plan {
 	d.settings(base, actual, desired)
 	d.timeouts(base, actual, desired)
 	d.marks(base, actual, desired)
+	d.pools(base, actual, desired)
 	d.addresses(base, desired)
 	if base.Director != nil && desired.Director != nil {
 		d.plan.Restart = differing(directorFields(base.Director), directorFields(desired.Director))
@@ -244,6 +248,28 @@ func (d *differ) marks(base, actual, desired *State) {
 		d.put(Change{Action: Edit, Kind: KindMarks, Fields: []Field{{"rules", markText(actual.Marks), markText(desired.Marks)}}},
 			slices.Equal(base.Marks, desired.Marks))
 	}
+}
+
+func (d *differ) pools(base, actual, desired *State) {
+	if !samePools(actual.Pools, desired.Pools) {
+		d.put(Change{Action: Edit, Kind: KindPools, Fields: []Field{{"pools", listText(actual.Pools), listText(desired.Pools)}}},
+			samePools(base.Pools, desired.Pools))
+	}
+	if !slices.Equal(actual.Inside, desired.Inside) {
+		d.put(Change{Action: Edit, Kind: KindInside, Fields: []Field{{"networks", listText(actual.Inside), listText(desired.Inside)}}},
+			slices.Equal(base.Inside, desired.Inside))
+	}
+}
+
+func samePools(a, b []control.Pool) bool { return slices.EqualFunc(a, b, control.Pool.Equal) }
+
+// listText returns what there is in words.
+func listText[T fmt.Stringer](list []T) string {
+	texts := make([]string, len(list))
+	for i := range list {
+		texts[i] = list[i].String()
+	}
+	return strings.Join(texts, "; ")
 }
 
 // addresses compares files only: whoever takes an address off a NIC by hand

@@ -16,8 +16,10 @@ type State struct {
 	// Timeouts in seconds; of a file 0 is one that it does not name.
 	Timeouts  control.Timeouts
 	Marks     []control.MarkRule
-	Addresses []config.Address // of a file only
-	Director  *config.Director // of a file only
+	Pools     []control.Pool
+	Inside    []control.Masquerade // networks that are masqueraded
+	Addresses []config.Address     // of a file only
+	Director  *config.Director     // of a file only
 }
 
 // Service is a virtual service with its servers.
@@ -35,7 +37,7 @@ type Server struct {
 
 // Desired returns what a configuration declares.
 func Desired(c *config.Config) *State {
-	s := &State{Settings: c.Settings, Timeouts: c.Timeouts, Marks: c.Marks, Addresses: c.Addresses, Director: &c.Director}
+	s := &State{Settings: c.Settings, Timeouts: c.Timeouts, Marks: c.Marks, Pools: c.Pools, Inside: c.Inside, Addresses: c.Addresses, Director: &c.Director}
 	for i := range c.Services {
 		for _, v := range c.Services[i].Virtual {
 			service := Service{Name: c.Services[i].Name, Service: v.Service, Servers: make([]Server, len(v.Servers))}

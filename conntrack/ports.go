@@ -1,0 +1,132 @@
+package conntrack
+
+import (
+	"sync/atomic"
+
+	"vsnat/conntrack/state"
+)
+
+// Connections that have a port of the director's own: see [Ext].
+
+// Book returns the table's book of ports, or nil as long as OpenBook was not
+// called.
+func (t *Table) Book() *Book { return t.book.Load() }
+
+// OpenBook makes the book of ports, with room for twice as many as the table has
+// connections, unless there is one.
+func (t *Table) OpenBook() {
+	if t.book.Load() == nil {
+		t.book.CompareAndSwap(nil, newBook(int(t.max), t.seed))
+	}
+}
+
+// portKey is what the connection is found by in the book.
+func (c *Conn) portKey(x *Ext) PortKey {
+	return PortKey{Local: x.Local, LocalPort: x.LocalPort, Remote: c.Dest, RemotePort: c.DestPort, Proto: c.Proto}
+}
+
+// TakePort gives the connection, whose Dest and DestPort are set and stay as they
+// are, that address and port (host byte order) of the director's own. It reports
+// false if another connection to the same destination has it or had it just now.
+// The port is given back when the connection goes. The book is open.
+func (s *Shard) TakePort(c *Conn, local Addr, port uint16, now int64) bool {
+	b := s.table.Book()
+	k := PortKey{Local: local, LocalPort: port, Remote: c.Dest, RemotePort: c.DestPort, Proto: c.Proto}
+	if !b.take(b.Hash(&k), c.ref, now) {
+		return false
+	}
+	x := s.Extend(c)
+	x.Local, x.LocalPort = local, port
+	return true
+}
+
+// TakePortOver is TakePort for a port whose connection was noted as over
+// ([Shard.NotePort]) and which the far end may not have forgotten. It returns the
+// sequence number that the far end awaits.
+func (s *Shard) TakePortOver(c *Conn, local Addr, port uint16, now int64) (next uint32, ok bool) {
+	b := s.table.Book()
+	k := PortKey{Local: local, LocalPort: port, Remote: c.Dest, RemotePort: c.DestPort, Proto: c.Proto}
+	if next, ok = b.takeOver(b.Hash(&k), c.ref, now); ok {
+		x := s.Extend(c)
+		x.Local, x.LocalPort = local, port
+	}
+	return next, ok
+}
+
+// NotePort notes whether the connection is over, so that another may take its
+// port. It reports false if another has taken it already.
+func (s *Shard) NotePort(c *Conn, over bool, now int64) bool {
+	return s.changeNote(c, func(note uint64) uint64 {
+		note &^= 1<<32 - 1
+		if over {
+			note |= uint64(uint32((now + noteUnit - 1) / noteUnit))
+		}
+		return note
+	})
+}
+
+// NoteNext notes the sequence number that the far end awaits when it has all that
+// came from this side.
+func (s *Shard) NoteNext(c *Conn, next uint32) {
+	s.changeNote(c, func(note uint64) uint64 { return uint64(next)<<32 | note&(1<<32-1) })
+}
+
+func (s *Shard) changeNote(c *Conn, f func(note uint64) uint64) bool {
+	x := s.Ext(c)
+	if x == nil || x.LocalPort == 0 {
+		return false
+	}
+	b, k := s.table.Book(), c.portKey(x)
+	return b.change(b.Hash(&k), c.ref, func(_, note *atomic.Uint64) { note.Store(f(note.Load())) })
+}
+
+// HasPort reports whether the connection has the port that its Ext names: another
+// one may have taken it over.
+func (s *Shard) HasPort(c *Conn) bool {
+	x := s.Ext(c)
+	if x == nil || x.LocalPort == 0 {
+		return false
+	}
+	b, k := s.table.Book(), c.portKey(x)
+	return b.Find(b.Hash(&k)) == c.ref
+}
+
+// IsPort reports whether the connection has the port of that key.
+func (s *Shard) IsPort(c *Conn, k *PortKey) bool {
+	x := s.Ext(c)
+	return x != nil && x.LocalPort == k.LocalPort && c.DestPort == k.RemotePort && c.Proto == k.Proto &&
+		c.Dest == k.Remote && x.Local == k.Local
+}
+
+// freePort gives the connection's port back, if it has one.
+func (s *Shard) freePort(c *Conn) {
+	x, b := s.Ext(c), s.table.Book()
+	if x == nil || x.LocalPort == 0 || b == nil {
+		return
+	}
+	until := int64(0)
+	if c.Proto == protoTCP {
+		until = c.Expires - c.Timeout() // about when its last packet came
+		if state.TCP(c.State) == state.TCPClose {
+			until += resetRest
+		} else {
+			until += portRest
+		}
+	}
+	k := c.portKey(x)
+	b.free(b.Hash(&k), c.ref, until)
+}
+
+// movePort has the book say that the connection is this one and not the record
+// old any more.
+func (s *Shard) movePort(c *Conn, old Ref) {
+	x, b := s.Ext(c), s.table.Book()
+	if x == nil || x.LocalPort == 0 || b == nil {
+		return
+	}
+	k := c.portKey(x)
+	hash := b.Hash(&k)
+	b.change(hash, old, func(who, _ *atomic.Uint64) { who.Store(mark(hash) | uint64(c.ref)) })
+}
+
+const protoTCP = 6
