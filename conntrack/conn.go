@@ -55,9 +55,11 @@ const (
 
 	// The others are vsnat's own and never synchronised. Answered: the server's
 	// SYN+ACK was seen. GivenUp: a policy for the life of servers has given this UDP
-	// flow up, which passes late answers only. The bits of whyMask hold a [Why].
+	// flow up, which passes late answers only. AnyDPort: the server may answer from
+	// another port than the one that was asked, which then is it. The bits of whyMask hold a [Why].
 	Answered Flags = 1 << 31
 	GivenUp  Flags = 1 << 30
+	AnyDPort Flags = 1 << 29
 
 	whyShift       = 20
 	whyMask  Flags = 0xf << whyShift

@@ -419,9 +419,10 @@ func (e *Engine) publish() {
 		tunnels:  make(map[Endpoint]struct{}),
 		dests:    slices.Clone(e.dests),
 		settings: e.settings,
+		helpers:  slices.Clone(e.helperPorts),
 		defences: e.defences,
 	}
-	w := newWides(snap.rules)
+	w := newWides(snap.rules, snap.helpers)
 	for _, s := range e.services {
 		if s.key.Mark != 0 {
 			snap.marked[markKey{s.key.Mark, s.key.V6}] = s

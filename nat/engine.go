@@ -27,6 +27,7 @@ import (
 
 	"vsnat/conntrack"
 	"vsnat/conntrack/state"
+	"vsnat/nat/alg"
 	"vsnat/nic"
 )
 
@@ -61,6 +62,9 @@ type Engine struct {
 	timeouts atomic.Pointer[state.Timeouts]
 	expired  int // shard that Expire goes on with
 
+	helped [len(helpers)]helperTally
+	lines  alg.Lines
+
 	// Of the sweep for connections without server; all but the first are
 	// Expire's.
 	sweepDue  atomic.Bool
@@ -90,7 +94,8 @@ type Engine struct {
 	rules       []MarkRule
 	pools       []Pool
 	masquerades []Masquerade
-	retiring    bool  // ports are owned for connections that have them alone
+	retiring    bool // ports are owned for connections that have them alone
+	helperPorts helperPorts
 	dirty       bool  // a new snapshot is due
 	swept       int64 // when the trash was last looked through
 }
@@ -111,6 +116,7 @@ func New(opt Options) (*Engine, error) {
 		opt: opt, table: table, dests: make([]*dest, 1), settings: DefaultSettings(),
 		byKey: make(map[ServiceKey]*service), trash: make(map[trashKey]*trashed), pools: []Pool{defaultPool()},
 	}
+	e.helperPorts, _ = portsOf(DefaultHelpers(), nil)
 	timeouts := state.DefaultTimeouts()
 	e.timeouts.Store(&timeouts)
 	e.lifeDue.Store(math.MaxInt64)

@@ -20,6 +20,9 @@ func (w *Worker) inbound(j *job) Verdict {
 	s.Lock()
 	v := w.inboundLocked(j, s, j.hash, &key)
 	s.Unlock()
+	if len(w.agreed) > 0 {
+		w.expectAgreed()
+	}
 	return v
 }
 
@@ -194,6 +197,7 @@ func (w *Worker) attach(j *job, c *conntrack.Conn, d *dest, port uint16, why con
 	c.Mark = w.mark(j)
 	c.Server, c.Dest, c.DestPort = d.ID, d.key.Addr, port
 	c.Flags |= d.connFlags()
+	w.giveHelper(c)
 	w.counts.of(d.ID).Conns++
 	w.watch.made(c, d)
 }
@@ -296,6 +300,9 @@ func (w *Worker) toServer(j *job, c *conntrack.Conn, d *dest) Verdict {
 	case conntrack.Masq:
 		if w.cannotRewrite(c.Proto, c.VirtualPort, c.DestPort) {
 			return drop(Fragment)
+		}
+		if v, ok := w.extended(j, c, hop, false); !ok {
+			return v
 		}
 		if !forward.MasqIn(j.ip, j.l4, c.Proto, j.partial(), c) {
 			return drop(Truncated)

@@ -14,6 +14,12 @@ func (w *Worker) outbound(j *job) Verdict {
 	s := w.e.table.Shard(j.hash)
 	s.Lock()
 	c := s.Out(j.hash, p.Proto, p.Src, p.SrcPort, p.Dst, p.DstPort)
+	if c == nil && p.Proto == ProtoUDP {
+		if c = s.OutAny(j.hash, p.Proto, &p.Src, &p.Dst, p.DstPort); c != nil {
+			c.DestPort = p.SrcPort
+			c.Flags &^= conntrack.AnyDPort
+		}
+	}
 	if c == nil {
 		s.Unlock()
 		if n := w.snap.insideOf(&p.Src); n != nil {
@@ -23,6 +29,9 @@ func (w *Worker) outbound(j *job) Verdict {
 	}
 	v := w.reply(j, s, c)
 	s.Unlock()
+	if len(w.agreed) > 0 {
+		w.expectAgreed()
+	}
 	return v
 }
 
@@ -52,6 +61,9 @@ func (w *Worker) reply(j *job, s *conntrack.Shard, c *conntrack.Conn) Verdict {
 		return v
 	case w.cannotRewrite(c.Proto, c.DestPort, c.VirtualPort), full && w.cannotRewrite(c.Proto, w.pkt.DstPort, c.ClientPort):
 		return drop(Fragment)
+	}
+	if v, ok = w.extended(j, c, hop, true); !ok {
+		return v
 	}
 	w.fromServer(j, s, c, d, renews)
 	j.next = c.Client

@@ -51,7 +51,7 @@ func (s *snapshot) own(svc *service, w *wides) {
 		s.vips.add(svc.key.Addr)
 	}
 	spec := svc.spec.Load()
-	for _, ep := range destinations(s.rules, spec) {
+	for _, ep := range destinations(s.rules, s.helpers, spec) {
 		s.owned[ep] = struct{}{}
 	}
 	w.add(spec)
@@ -63,19 +63,19 @@ func (s *snapshot) ownServer(svc *service, d *dest) {
 	if conntrack.Method(d.method.Load()) == conntrack.Tunnel {
 		s.tunnels[tunnelEnd(d.tunnel.load(), d.key.Addr)] = struct{}{}
 	}
-	for _, ep := range sources(s.rules, svc.spec.Load(), d.key) {
+	for _, ep := range sources(s.rules, s.helpers, svc.spec.Load(), d.key) {
 		s.servers[ep] = struct{}{}
 	}
 }
 
 // destinations returns where packets for the service go, as far as it can be
 // listed.
-func destinations(rules []MarkRule, spec *ServiceSpec) (list []Endpoint) {
+func destinations(rules []MarkRule, helpers helperPorts, spec *ServiceSpec) (list []Endpoint) {
 	k := &spec.Key
 	if k.Mark == 0 {
 		list = []Endpoint{{Proto: k.Proto, Addr: k.Addr, Port: k.Port}}
-		if spec.takesFTPData() {
-			list = append(list, Endpoint{Proto: k.Proto, Addr: k.Addr, Port: ftpDataPort})
+		if helpers.takesData(spec) {
+			list = append(list, Endpoint{Proto: k.Proto, Addr: k.Addr, Port: k.Port - 1})
 		}
 		return list
 	}
@@ -101,20 +101,21 @@ func listed(rules []MarkRule, i int) bool {
 
 // wides gathers what services own that cannot be listed.
 type wides struct {
-	rules []MarkRule
-	marks map[markKey]struct{} // of services
-	data  []Wide               // FTP's data ports
+	rules   []MarkRule
+	helpers helperPorts
+	marks   map[markKey]struct{} // of services
+	data    []Wide               // FTP's data ports
 }
 
-func newWides(rules []MarkRule) *wides {
-	return &wides{rules: rules, marks: make(map[markKey]struct{})}
+func newWides(rules []MarkRule, helpers helperPorts) *wides {
+	return &wides{rules: rules, helpers: helpers, marks: make(map[markKey]struct{})}
 }
 
 // add adds what the service owns.
 func (w *wides) add(spec *ServiceSpec) {
 	if spec.Key.Mark != 0 {
 		w.marks[markKey{spec.Key.Mark, spec.Key.V6}] = struct{}{}
-	} else if spec.takesFTPData() {
+	} else if w.helpers.takesData(spec) {
 		vip := AddrPort(spec.Key.Addr, 0).Addr()
 		data := Wide{Selector: Selector{
 			Dst: netip.PrefixFrom(vip, vip.BitLen()), Proto: spec.Key.Proto, FirstPort: unprivileged, LastPort: 65535,
@@ -195,7 +196,7 @@ func (s *snapshot) owns(p *wire.Packet, nic int) bool {
 
 // sources returns where replies of a server of the service come from: from its
 // own port, or from the ports that clients ask for when connections keep those.
-func sources(rules []MarkRule, spec *ServiceSpec, server ServerKey) []Endpoint {
+func sources(rules []MarkRule, helpers helperPorts, spec *ServiceSpec, server ServerKey) []Endpoint {
 	k := &spec.Key
 	ep := Endpoint{Proto: k.Proto, Addr: server.Addr, Port: server.Port}
 	switch {
@@ -210,18 +211,12 @@ func sources(rules []MarkRule, spec *ServiceSpec, server ServerKey) []Endpoint {
 			}
 		}
 		return list
-	case k.Port == 0, spec.takesFTPData():
+	case k.Port == 0, helpers.takesAnyServerPort(spec):
 		ep.Port = 0
 	case ep.Port == 0:
 		ep.Port = k.Port
 	}
 	return []Endpoint{ep}
-}
-
-// takesFTPData reports whether the service, that of FTP's control port, also
-// takes the connections that clients open for passive FTP.
-func (s *ServiceSpec) takesFTPData() bool {
-	return s.Key.Proto == ProtoTCP && s.Key.Port == ftpPort && s.Persistent
 }
 
 // list returns the endpoints that the selector stands for, unless it looks at

@@ -35,6 +35,7 @@ type snapshot struct {
 	inside   []inside // networks that are masqueraded
 	networks []netip.Prefix
 	settings Settings
+	helpers  helperPorts
 	defences defences
 }
 

@@ -12,6 +12,7 @@ func (e *Engine) Transact(do func(tx *Tx) error, own func(soon Endpoints) error)
 	tx := &Tx{e: e, routes: e.routes.Load(), rehearsal: &rehearsal{
 		services: make(map[ServiceKey]*draft), trash: make(map[trashKey]bool), rules: e.rules, settings: e.settings,
 		pools: e.pools, masquerades: e.masquerades, uses: e.poolUses(),
+		helpers: e.helperPorts,
 	}}
 	if err := do(tx); err != nil {
 		return err
@@ -38,6 +39,7 @@ type rehearsal struct {
 	pools       []Pool
 	masquerades []Masquerade
 	uses        []poolUse // of servers, those included that do not use any longer
+	helpers     helperPorts
 }
 
 // standing is a service as far as a command's checks depend on it.
@@ -156,21 +158,35 @@ func (tx *Tx) rehearseRules(rules []MarkRule) {
 	}
 }
 
+// rehearseHelpers notes that helpers are attached to these ports, by which any
+// service may own more.
+func (tx *Tx) rehearseHelpers(ports helperPorts) {
+	tx.rehearsal.helpers = ports
+	for _, s := range tx.e.services {
+		tx.draft(s.key)
+	}
+	for _, d := range tx.rehearsal.services {
+		if d != nil {
+			d.touch()
+		}
+	}
+}
+
 // owns returns what the engine will own and may not own yet. What is deleted
 // here it still owns.
 func (r *rehearsal) owns(e *Engine) (o Endpoints) {
-	w := newWides(r.rules)
+	w := newWides(r.rules, r.helpers)
 	for _, d := range r.services {
 		if d == nil {
 			continue
 		}
 		w.add(&d.spec)
 		if d.fresh {
-			o.Services = append(o.Services, destinations(r.rules, &d.spec)...)
+			o.Services = append(o.Services, destinations(r.rules, r.helpers, &d.spec)...)
 		}
 		for s, more := range d.servers {
 			if more {
-				o.Servers = append(o.Servers, sources(r.rules, &d.spec, s)...)
+				o.Servers = append(o.Servers, sources(r.rules, r.helpers, &d.spec, s)...)
 			}
 		}
 	}

@@ -48,6 +48,7 @@ const (
 	ICMPLimited
 	NoAnswer
 	Defence
+	HelperWaits
 	TxTooBig
 	TxNoBuffer
 	TxNICDown
@@ -80,6 +81,7 @@ var reasonNames = [NumReasons]string{
 	ICMPLimited:     "icmp-limited",
 	NoAnswer:        "no-answer",
 	Defence:         "drop-packet",
+	HelperWaits:     "helper-waits",
 	TxTooBig:        "tx-too-big",
 	TxNoBuffer:      "tx-no-buffer",
 	TxNICDown:       "tx-nic-down",
@@ -96,7 +98,7 @@ var reasonHelp = [NumReasons]string{
 	Fragment:        "a fragment that overlaps or contradicts others of its datagram, or is too short",
 	FragmentOrphan:  "a fragment whose datagram's first fragment did not come",
 	BadICMPChecksum: "an ICMP error about one of our connections with a wrong checksum",
-	BadChecksum:     "to be answered in the host's stead, but its transport checksum is wrong",
+	BadChecksum:     "to be answered in the host's stead or read by a helper, but its transport checksum is wrong",
 	NoConnection:    "belongs to no connection, and the host does not forward either",
 	ServerGone:      "the connection's real server was deleted",
 	NoPort:          "no port of the pool is free towards the destination (see `vsnat pool')",
@@ -111,6 +113,7 @@ var reasonHelp = [NumReasons]string{
 	ICMPLimited:     "an ICMP answer was due, but too many were sent just before",
 	NoAnswer:        "must not be answered (a reset, an ICMP error, a broadcast)",
 	Defence:         "would begin a connection: dropped in defence (drop_packet)",
+	HelperWaits:     "a helper must see another packet of the connection first; TCP sends it again",
 	TxTooBig:        "the egress NIC refused the frame's length",
 	TxNoBuffer:      "the egress NIC's queue was full",
 	TxNICDown:       "the egress NIC is down or gone",

@@ -4,6 +4,7 @@ import (
 	"syscall"
 
 	"vsnat/conntrack"
+	"vsnat/nat/alg"
 	"vsnat/nat/wire"
 	"vsnat/nic"
 	"vsnat/sched"
@@ -32,6 +33,9 @@ type Worker struct {
 	source [1]Addr        // see [Worker.takePort]
 	// nextPort tells where among a pool's ports the next one is looked for.
 	nextPort uint32
+	seg      alg.Segment // of the packet, if a helper looks at it
+	agreed   []agreement // of the packet; see expectAgreed
+	taken    func(port uint16) bool
 
 	verdicts [nic.MaxBatch]Verdict
 	out      []Out
@@ -73,6 +77,8 @@ func (e *Engine) NewWorker(index int) *Worker {
 	w := &Worker{e: e, index: index}
 	w.out = make([]Out, 0, 2*nic.MaxBatch+holdSlots+fragSlots+pieceSlots)
 	w.asks = make([]Ask, 0, nic.MaxBatch+holdSlots)
+	w.agreed = make([]agreement, 0, alg.MaxExpected)
+	w.taken = w.takenPort
 	w.held.init()
 	w.frags.init(e.opt.Conns.Seed)
 	w.pieces.init()

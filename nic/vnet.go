@@ -48,3 +48,25 @@ func (h VNet) CsumOffset() uint16 { return binary.NativeEndian.Uint16(h[8:]) }
 
 // Clear makes the header that of a complete frame: nothing left to do.
 func (h VNet) Clear() { clear(h[:VNetHdrLen]) }
+
+// Whole takes the segmentation off: the frame is one segment.
+func (h VNet) Whole() {
+	h[1] = VNetGSONone
+	binary.NativeEndian.PutUint16(h[4:], 0)
+}
+
+// Segment has a TCP frame with a partial checksum segmented by whoever sends it.
+// head is the length in bytes of the headers that each segment repeats, l4 the
+// offset of the TCP header, both from the Ethernet header on; size is the payload
+// length of each segment.
+func (h VNet) Segment(v6 bool, head, l4, size int) {
+	const checksum = 16 // offset in the TCP header
+	h[0], h[1] = VNetNeedsCsum, VNetGSOTCPv4
+	if v6 {
+		h[1] = VNetGSOTCPv6
+	}
+	binary.NativeEndian.PutUint16(h[2:], uint16(head))
+	binary.NativeEndian.PutUint16(h[4:], uint16(size))
+	binary.NativeEndian.PutUint16(h[6:], uint16(l4))
+	binary.NativeEndian.PutUint16(h[8:], checksum)
+}

@@ -80,6 +80,9 @@ type Segment struct {
 	Lines *Lines
 	// Now is the time in nanoseconds on the engine's clock.
 	Now int64
+	// Taken reports whether a virtual port of the connection's VIP is a service's,
+	// whose clients must not be taken away.
+	Taken func(port uint16) bool
 	// Payload is what the packet carries; read only. It ends where the packet
 	// does. Of a super-frame it is that of all its segments.
 	Payload []byte

@@ -19,74 +19,70 @@ const lineSlots = 64
 // waited longest is lost. Its methods may be called from any goroutine.
 type Lines struct {
 	mu   sync.Mutex
-	slot [lineSlots]line // guarded by mu
+	slot [lineSlots]kept // guarded by mu
 }
 
-type line struct {
-	owner conntrack.Ref // 0 while it is free
-	since int64
-	next  uint32
-	n     int
-	text  [MaxLine]byte
+type kept struct {
+	owner      conntrack.Ref // 0 while it is free
+	fromServer bool
+	since      int64
+	line       Line
 }
 
 // Line is the beginning of a line.
 type Line struct {
 	Text [MaxLine]byte
-	N    int    // its length
-	Next uint32 // the sequence number of what is to follow
+	N    int // its length
 }
 
-// Load copies the line of that number, which Save returned, to l. It reports
-// false when there is none: the number is 0, or the line was lost.
-func (k *Lines) Load(owner conntrack.Ref, number uint8, l *Line) bool {
+// Load copies the connection's line to l. It reports false when there is none any
+// more.
+func (k *Lines) Load(owner conntrack.Ref, fromServer bool, l *Line) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	s := k.at(owner, number)
+	s := k.find(owner, fromServer)
 	if s == nil {
 		return false
 	}
-	l.N, l.Next = copy(l.Text[:], s.text[:s.n]), s.next
+	l.N = copy(l.Text[:], s.line.Text[:s.line.N])
 	return true
 }
 
-// Save keeps l under that number if it still is the owner's, or under another
-// one, which it returns.
-func (k *Lines) Save(owner conntrack.Ref, number uint8, l *Line, now int64) uint8 {
+// Save keeps l as the connection's line, instead of the one there is.
+func (k *Lines) Save(owner conntrack.Ref, fromServer bool, l *Line, now int64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	s := k.at(owner, number)
+	s := k.find(owner, fromServer)
 	if s == nil {
-		oldest := 0
+		s = &k.slot[0]
 		for i := range k.slot {
 			if k.slot[i].owner == 0 {
-				oldest = i
+				s = &k.slot[i]
 				break
 			}
-			if k.slot[i].since < k.slot[oldest].since {
-				oldest = i
+			if k.slot[i].since < s.since {
+				s = &k.slot[i]
 			}
 		}
-		number = uint8(oldest + 1)
-		s = &k.slot[oldest]
 	}
-	s.owner, s.since, s.next = owner, now, l.Next
-	s.n = copy(s.text[:], l.Text[:l.N])
-	return number
+	s.owner, s.fromServer, s.since = owner, fromServer, now
+	s.line.N = copy(s.line.Text[:], l.Text[:l.N])
 }
 
-// Free forgets the line of that number.
-func (k *Lines) Free(owner conntrack.Ref, number uint8) {
+// Free forgets the connection's line.
+func (k *Lines) Free(owner conntrack.Ref, fromServer bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if s := k.at(owner, number); s != nil {
+	if s := k.find(owner, fromServer); s != nil {
 		s.owner = 0
 	}
 }
 
-func (k *Lines) at(owner conntrack.Ref, number uint8) *line {
-	if number == 0 || int(number) > len(k.slot) || k.slot[number-1].owner != owner {
-		return nil
+func (k *Lines) find(owner conntrack.Ref, fromServer bool) *kept {
+	for i := range k.slot {
+		if s := &k.slot[i]; s.owner == owner && s.fromServer == fromServer {
+			return s
+		}
 	}
-	return &k.slot[number-1]
+	return nil
 }

@@ -1,5 +1,7 @@
 package wire
 
+import "encoding/binary"
+
 // IP is an IPv4 or IPv6 packet from its header on, as [Packet.Parse] found it:
 // the header is whole and says which of the two it is. It may be followed by
 // bytes that are not the packet's. Addresses are those of both families: IPv4 as
@@ -174,4 +176,16 @@ func BuildTCPResetOnward(dst []byte, orig IP, src *[16]byte, srcPort uint16, to 
 		return BuildTCPReset6Onward(dst, IPv6(orig), *src, srcPort, *to, toPort)
 	}
 	return BuildTCPReset4Onward(dst, IPv4(orig), [4]byte(src[12:]), srcPort, [4]byte(to[12:]), toPort)
+}
+
+// SetTotalLen sets the packet's length in bytes, header included, and corrects
+// IPv4's header checksum.
+func (b IP) SetTotalLen(n int) {
+	if b.V6() {
+		binary.BigEndian.PutUint16(b[ip6PayloadLen:], uint16(n-IPv6Len))
+		return
+	}
+	ip := IPv4(b)
+	ip.SetChecksum(Update16(ip.Checksum(), uint16(ip.TotalLen()), uint16(n)))
+	binary.BigEndian.PutUint16(b[ip4TotalLen:], uint16(n))
 }

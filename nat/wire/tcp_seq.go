@@ -67,3 +67,24 @@ func (b TCP) MoveSACK(edge func(uint32) uint32, partial bool) bool {
 	}
 	return true
 }
+
+// ClearFIN takes the FIN flag off and corrects the checksum.
+func (b TCP) ClearFIN(partial bool) {
+	old := binary.BigEndian.Uint16(b[tcpDataOff:])
+	b[tcpFlags] &^= FIN
+	if !partial {
+		b.SetChecksum(Update16(b.Checksum(), old, binary.BigEndian.Uint16(b[tcpDataOff:])))
+	}
+}
+
+// Resized sets the checksum of a segment whose payload was changed and that was
+// oldLen bytes long, header included, but for its addresses ready; pseudo is its
+// pseudo-header's sum. partial is as in [RewriteDst4].
+func (b TCP) Resized(oldLen int, pseudo uint64, partial bool) {
+	if partial {
+		b.SetChecksum(^Update16(^b.Checksum(), uint16(oldLen), uint16(len(b))))
+		return
+	}
+	b.SetChecksum(0)
+	b.SetChecksum(^Fold(Sum(b, pseudo)))
+}

@@ -9,38 +9,40 @@ import (
 // fromClient looks at a packet from the client: at what it acknowledges, and for
 // commands (ip_vs_ftp_in).
 func (st *state) fromClient(s *alg.Segment) {
-	st.acknowledged(s)
+	st.clientHas(s)
 	if !s.Open || len(s.Payload) == 0 {
 		return
 	}
-	at := 0 // where commands begin
+	if !st.is(knowsIn) {
+		st.setIn(s.Seq)
+	}
+	late := -st.pastIn(s.Seq)
+	switch {
+	case late < 0:
+		s.Cut(0) // not before what was lost on the way here
+		return
+	case late >= len(s.Payload):
+		return // came again
+	}
+	st.setIn(s.Seq + uint32(len(s.Payload)))
+	fresh := s.Payload[late:]
 	var l alg.Line
-	if s.Lines.Load(s.Conn.Ref(), st[inLine], &l) {
-		late := -int64(int32(s.Seq - l.Next))
-		switch {
-		case late < 0:
-			s.Cut(0) // not before what was lost on the way here
-			return
-		case late >= int64(len(s.Payload)):
-			return // came again
-		}
-		part, ended := oneLine(s.Payload[late:])
-		at = int(late) + len(part)
-		if l.N+len(part) <= alg.MaxLine {
+	if st.is(commandCut) && s.Lines.Load(s.Conn.Ref(), false, &l) {
+		part, ended := oneLine(fresh)
+		if fresh = fresh[len(part):]; l.N+len(part) <= alg.MaxLine {
 			l.N += copy(l.Text[l.N:], part)
 			if st.commands(s, l.Text[:l.N]) == 0 && !ended {
-				l.Next = s.Seq + uint32(len(s.Payload))
-				st[inLine] = s.Lines.Save(s.Conn.Ref(), st[inLine], &l, s.Now)
+				s.Lines.Save(s.Conn.Ref(), false, &l, s.Now)
 				return
 			}
 		}
-		s.Lines.Free(s.Conn.Ref(), st[inLine])
+		s.Lines.Free(s.Conn.Ref(), false)
 	}
-	st[inLine] = 0
-	if tail := st.commands(s, s.Payload[at:]); tail >= 0 && len(s.Payload)-at-tail <= alg.MaxLine {
-		l.N = copy(l.Text[:], s.Payload[at+tail:])
-		l.Next = s.Seq + uint32(len(s.Payload))
-		st[inLine] = s.Lines.Save(s.Conn.Ref(), 0, &l, s.Now)
+	tail := st.commands(s, fresh)
+	keep := tail >= 0 && len(fresh)-tail <= alg.MaxLine
+	if st.set(commandCut, keep); keep {
+		l.N = copy(l.Text[:], fresh[tail:])
+		s.Lines.Save(s.Conn.Ref(), false, &l, s.Now)
 	}
 }
 
@@ -52,35 +54,32 @@ func oneLine(b []byte) (line []byte, ended bool) {
 	return b, false
 }
 
-// acknowledged follows what the client has of the server's stream.
-func (st *state) acknowledged(s *alg.Segment) {
+// clientHas follows what the client has of the server's stream.
+func (st *state) clientHas(s *alg.Segment) {
 	if !s.HasAck {
 		return
 	}
 	ack := s.Other.Ack(s.Ack)
 	if st.open() {
 		var room [alg.MaxText]byte
-		at, end := st.u32(changeAt), st.u32(changeAt)+uint32(st[changeN])
-		switch has := int64(int32(s.Ack - s.Other.Seq(at))); {
+		switch has := int64(int32(s.Ack - s.Other.Seq(st.at()))); {
 		case has <= 0:
 		case has < int64(len(st.text(room[:0], s.Conn))):
-			ack = at // a part of the text is none of the server's bytes
-		case int32(st.u32(next)-end) < 0:
+			ack = st.at() // a part of the text is none of the server's bytes
+		case st.pastOut(st.end()) > 0:
 			// It has the text before the server has sent all of what that stands for.
-			if st.beyond(ack) {
-				ack = st.u32(next)
+			if more := st.pastOut(ack); more > 0 {
+				ack -= uint32(more)
 			}
 		default:
 			st.set(settled, true)
 		}
 		s.AckTo, s.MoveAck = ack, ack != s.Other.Ack(s.Ack)
 	}
-	if st.is(reading) && st.beyond(ack) {
+	if st.is(knowsOut) && st.pastOut(ack) > 0 {
 		// It got that by another way.
-		st.put32(next, ack)
-		s.Lines.Free(s.Conn.Ref(), st[outLine])
-		st[outLine] = 0
-		st.set(skipping, false)
+		st.setOut(ack)
+		st.replyDone(s, true)
 	}
 }
 
@@ -94,9 +93,9 @@ func (st *state) commands(s *alg.Segment, b []byte) (tail int) {
 	for i, c := range b {
 		switch {
 		case c|0x20 == 'p' && !v6 && fold(b[i:], "PASV\r\n") == yes:
-			st[pasv] += more1(st[pasv])
+			st.await(pasv, 1)
 		case c|0x20 == 'e' && epsvCommand(b[i:], v6) == yes:
-			st[epsv] += more1(st[epsv])
+			st.await(epsv, 1)
 		}
 	}
 	for at := 0; at < len(b); {
@@ -111,14 +110,6 @@ func (st *state) commands(s *alg.Segment, b []byte) (tail int) {
 		at += len(line)
 	}
 	return -1
-}
-
-// more1 is 1, unless n has come to its end.
-func more1(n uint8) uint8 {
-	if n == 255 {
-		return 0
-	}
-	return 1
 }
 
 // fold tells whether b begins with the word, in letters of either case.

@@ -6,33 +6,36 @@ import (
 	"vsnat/nat/alg"
 )
 
-// fromServer looks at a packet from the server, for the answers to PASV and EPSV
-// (ip_vs_ftp_out).
+// fromServer looks at a packet from the server: at what it acknowledges, and for
+// the answers to PASV and EPSV (ip_vs_ftp_out).
 func (st *state) fromServer(s *alg.Segment) {
+	if s.HasAck && st.is(knowsIn) && st.pastIn(s.Other.Ack(s.Ack)) > 0 {
+		// It got that by another way.
+		st.setIn(s.Other.Ack(s.Ack))
+		st.set(commandCut, false)
+	}
 	end := s.Seq + uint32(len(s.Payload))
-	if !s.Open || !st.awaits() {
-		if !st.is(reading) || st.beyond(end) {
-			st.put32(next, end)
-			st.set(reading, true)
-			st.set(skipping, false)
+	if !s.Open || st[awaited] == 0 {
+		if !st.is(knowsOut) || st.pastOut(end) > 0 {
+			st.setOut(end)
+			st.replyDone(s, true)
 		}
 		st.apply(s)
 		return
 	}
-	if !st.is(reading) {
-		st.put32(next, s.Seq)
-		st.set(reading, true)
+	if !st.is(knowsOut) {
+		st.setOut(s.Seq)
 	}
-	late := -int64(int32(s.Seq - st.u32(next)))
+	late := -st.pastOut(s.Seq)
 	switch {
 	case late < 0:
 		if len(s.Payload) > 0 {
 			s.Cut(0) // not before what was lost on the way here
 		}
 		return
-	case late < int64(len(s.Payload)):
-		read := st.replies(s, int(late))
-		st.put32(next, s.Seq+uint32(read))
+	case late < len(s.Payload):
+		read := st.replies(s, late)
+		st.setOut(s.Seq + uint32(read))
 		if read < len(s.Payload) {
 			s.Cut(read)
 		}
@@ -43,19 +46,19 @@ func (st *state) fromServer(s *alg.Segment) {
 // replies reads the server's stream from there in the packet, and returns how far
 // it came: to the end, or to what has to wait.
 func (st *state) replies(s *alg.Segment, at int) int {
-	for at < len(s.Payload) && st.awaits() {
+	for at < len(s.Payload) && st[awaited] != 0 {
 		var l alg.Line
 		part, ended := oneLine(s.Payload[at:])
 		had := 0
 		text := part
 		switch {
-		case s.Lines.Load(s.Conn.Ref(), st[outLine], &l):
+		case st.is(replyCut) && s.Lines.Load(s.Conn.Ref(), true, &l):
 			had = l.N
 			l.N += copy(l.Text[had:], part)
 			text = l.Text[:l.N]
 			if had+len(part) > alg.MaxLine {
 				s.Refuse()
-				st.lineDone(s, ended)
+				st.replyDone(s, ended)
 				at += len(part)
 				continue
 			}
@@ -73,10 +76,12 @@ func (st *state) replies(s *alg.Segment, at int) int {
 	return len(s.Payload)
 }
 
-// lineDone ends a reply, of which maybe not all has come.
-func (st *state) lineDone(s *alg.Segment, ended bool) {
-	s.Lines.Free(s.Conn.Ref(), st[outLine])
-	st[outLine] = 0
+// replyDone ends a reply, of which maybe not all has come.
+func (st *state) replyDone(s *alg.Segment, ended bool) {
+	if st.is(replyCut) {
+		s.Lines.Free(s.Conn.Ref(), true)
+	}
+	st.set(replyCut, false)
 	st.set(skipping, !ended)
 }
 
@@ -85,12 +90,12 @@ func (st *state) lineDone(s *alg.Segment, ended bool) {
 // reports false if the reply has to wait.
 func (st *state) reply(s *alg.Segment, text []byte, had, at int, ended bool, l *alg.Line) bool {
 	var a announcement
-	f, count, r := &pasvForm, pasv, no
-	if st[pasv] > 0 {
+	f, kind, r := &pasvForm, pasv, no
+	if st.awaits(pasv) > 0 {
 		r = f.read(text, false, &a)
 	}
-	if r == no && st[epsv] > 0 {
-		f, count = &epsvForm, epsv
+	if r == no && st.awaits(epsv) > 0 {
+		f, kind = &epsvForm, epsv
 		r = f.read(text, is6(&s.Conn.Client), &a)
 	}
 	seq := s.Seq + uint32(at) + uint32(a.start-had) // of the announcement
@@ -99,19 +104,20 @@ func (st *state) reply(s *alg.Segment, text []byte, had, at int, ended bool, l *
 		if !st.passive(s, f, &a, text, a.start < had, seq) {
 			return false
 		}
-		st[count]--
-		st.lineDone(s, ended)
+		st.await(kind, -1)
+		st.replyDone(s, ended)
 	case r == no || ended:
-		st.lineDone(s, ended)
+		st.replyDone(s, ended)
 	case len(text) > alg.MaxLine:
 		s.Refuse()
-		st.lineDone(s, false)
+		st.replyDone(s, false)
 	default:
 		if !f.extended && a.start >= had && !st.begun(s, text[a.start:], seq) {
 			return false
 		}
 		l.N = copy(l.Text[:], text)
-		st[outLine] = s.Lines.Save(s.Conn.Ref(), st[outLine], l, s.Now)
+		s.Lines.Save(s.Conn.Ref(), true, l, s.Now)
+		st.set(replyCut, true)
 	}
 	return true
 }
@@ -123,11 +129,11 @@ func (st *state) passive(s *alg.Segment, f *form, a *announcement, text []byte, 
 	own := !a.hasAddr || a.addr == c.Dest
 	// A server may be set up to announce the VIP itself.
 	virtual := a.hasAddr && a.addr == c.Virtual
-	changing := begun && st.changes() && st.is(addrOnly) && st.u32(changeAt) == seq
+	changing := begun && st.changes() && st.is(addrOnly) && st.at() == seq
 	switch {
 	case s.Expects == len(s.Expected):
 		return false
-	case a.port == 0, !own && !virtual,
+	case a.port == 0, !own && !virtual, s.Taken(a.port),
 		begun && own && a.hasAddr != changing && a.addr != c.Virtual, // cannot be put right any more
 		begun && !own && changing:
 		s.Refuse()
@@ -140,7 +146,6 @@ func (st *state) passive(s *alg.Segment, f *form, a *announcement, text []byte, 
 		}
 		var room [alg.MaxText]byte
 		try := *st
-		try.put32(changeAt, seq)
 		try[flags] = try[flags]&^(addrOnly|extended) | kind
 		try[portAt], try[portAt+1] = byte(a.port>>8), byte(a.port)
 		if old := text[a.start:a.end]; !bytes.Equal(try.text(room[:0], c), old) {
