@@ -123,7 +123,7 @@ func (s *site) background(host, address string, argv ...string) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		var conn net.Conn
-		conn, err = s.Host(host).Dial(ctx, "tcp4", address)
+		conn, err = s.Host(host).Dial(ctx, "tcp", address)
 		if err == nil {
 			conn.Close()
 		}

@@ -43,21 +43,27 @@ http {
 
 // nginx runs nginx on the four real servers and returns their directories.
 func (s *site) nginx() (dirs []string) {
-	t := s.t
-	t.Helper()
+	s.t.Helper()
 	for _, ip := range serverIPs {
-		dir := t.TempDir()
-		dirs = append(dirs, dir)
-		if err := os.Mkdir(filepath.Join(dir, "www"), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		write(t, filepath.Join(dir, "www", "index.html"), strings.NewReader(page))
-		write(t, filepath.Join(dir, "www", "big.bin"), blob(7, bigFile))
-		conf := filepath.Join(dir, "nginx.conf")
-		write(t, conf, strings.NewReader(fmt.Sprintf(nginxConfig, dir, ip)))
-		s.background(serverName(ip), ip+":80", find("nginx"), "-p", dir, "-e", "stderr", "-c", conf)
+		dirs = append(dirs, s.nginxAt(serverName(ip), ip))
 	}
 	return dirs
+}
+
+// nginxAt runs nginx on a host, at an address, and returns its directory.
+func (s *site) nginxAt(host, address string) (dir string) {
+	t := s.t
+	t.Helper()
+	dir = t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "www"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "www", "index.html"), strings.NewReader(page))
+	write(t, filepath.Join(dir, "www", "big.bin"), blob(7, bigFile))
+	conf := filepath.Join(dir, "nginx.conf")
+	write(t, conf, strings.NewReader(fmt.Sprintf(nginxConfig, dir, address)))
+	s.background(host, address+":80", find("nginx"), "-p", dir, "-e", "stderr", "-c", conf)
+	return dir
 }
 
 // write makes a file.

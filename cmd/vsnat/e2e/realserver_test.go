@@ -91,7 +91,11 @@ func (s *site) serveAll() {
 // the caller ends it.
 func (s *site) serveAt(host, address, name string) (stop func()) {
 	s.t.Helper()
-	ln, err := s.Host(host).Listen("tcp4", address)
+	network := "tcp4"
+	if strings.HasPrefix(address, "[") {
+		network = "tcp6"
+	}
+	ln, err := s.Host(host).Listen(network, address)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -212,15 +216,21 @@ func (s *site) upload(ctx context.Context, addr string, seed byte, size int64) e
 	return nil
 }
 
-// together runs n transfers at once.
+// together runs n transfers at once, to and from the paper's service.
 func (s *site) together(n int, transfer func(ctx context.Context, addr string, seed byte, size int64) error, size int64) {
+	s.t.Helper()
+	s.togetherAt(web, n, transfer, size)
+}
+
+// togetherAt runs n transfers at once, to and from an address.
+func (s *site) togetherAt(addr string, n int, transfer func(ctx context.Context, addr string, seed byte, size int64) error, size int64) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
 	var wg sync.WaitGroup
 	for i := range n {
 		wg.Go(func() {
-			if err := transfer(ctx, web, byte(i), size); err != nil {
+			if err := transfer(ctx, addr, byte(i), size); err != nil {
 				s.t.Error(err)
 			}
 		})

@@ -24,32 +24,40 @@ func (s *site) echoUDP(port string) *echoes {
 	s.t.Helper()
 	e := new(echoes)
 	for _, ip := range serverIPs {
-		conn, err := s.Host(serverName(ip)).ListenPacket("udp4", ":"+port)
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		s.t.Cleanup(func() { conn.Close() })
-		fragment(s.t, conn)
-		go func() {
-			for buf := make([]byte, 1<<16); ; {
-				n, from, err := conn.ReadFrom(buf)
-				if errors.Is(err, net.ErrClosed) {
-					return
-				}
-				e.mu.Lock()
-				e.asked = append(e.asked, ip+" from "+from.String())
-				e.mu.Unlock()
-				_, _ = conn.WriteTo(buf[:n], from) // the client waits for it and tells
-			}
-		}()
+		s.echoUDPAt("udp4", ip, port, e)
 	}
 	return e
+}
+
+// echoUDPAt runs one on the host with one of serverIPs.
+func (s *site) echoUDPAt(network, ip, port string, e *echoes) {
+	s.t.Helper()
+	conn, err := s.Host(serverName(ip)).ListenPacket(network, ":"+port)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { conn.Close() })
+	if network == "udp4" {
+		fragment(s.t, conn)
+	}
+	go func() {
+		for buf := make([]byte, 1<<16); ; {
+			n, from, err := conn.ReadFrom(buf)
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			e.mu.Lock()
+			e.asked = append(e.asked, ip+" from "+from.String())
+			e.mu.Unlock()
+			_, _ = conn.WriteTo(buf[:n], from) // the client waits for it and tells
+		}
+	}()
 }
 
 // dialUDP connects a UDP socket of the client's.
 func (s *site) dialUDP(addr string) net.Conn {
 	s.t.Helper()
-	conn, err := s.Host("client").Dial(s.t.Context(), "udp4", addr)
+	conn, err := s.Host("client").Dial(s.t.Context(), "udp", addr)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -152,7 +160,7 @@ func (s *site) refusedAtOnce(addr string) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	conn, err := s.Host("client").Dial(ctx, "tcp4", addr)
+	conn, err := s.Host("client").Dial(ctx, "tcp", addr)
 	if err == nil {
 		conn.Close()
 	}
