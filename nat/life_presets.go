@@ -76,3 +76,6 @@ func (p LifePolicy) Preset() string {
 	}
 	return ""
 }
+
+// LifeActions returns the names of all actions, in the order of their numbers.
+func LifeActions() []string { return actionNames[:] }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vsnat/cmd/vsnat/internal/complete"
 	"vsnat/cmd/vsnat/internal/config"
 )
 
@@ -30,6 +31,8 @@ to do. The exit status is 0 if there are none, or only warnings, and 1 else.`,
 		Example: `  vsnat check /etc/vsnat.toml
   vsnat check --json conf.d`,
 		Args: cobra.ExactArgs(1),
+
+		ValidArgsFunction: complete.TOML,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, problems, err := config.Load(args[0])
 			if err != nil && problems == nil {

@@ -12,8 +12,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vsnat/cmd/vsnat/internal/complete"
 	"vsnat/cmd/vsnat/internal/control"
 	"vsnat/cmd/vsnat/internal/human"
+	"vsnat/conntrack/state"
+	"vsnat/nat"
 )
 
 func connsCommand() *cobra.Command {
@@ -76,8 +79,30 @@ ENDPOINT is an address, an address with a port, or a network.`,
 	flags.BoolVar(&f.templates, "templates", false, "only persistence templates")
 	flags.IntVar(&limit, "limit", 0, "at most so many; 0 is all")
 	v.registerWatched(cmd)
+	complete.Flags(cmd, map[string]complete.Func{
+		"client": complete.Nothing, "vip": complete.Virtuals, "server": complete.AllServers, "limit": complete.Nothing,
+		"proto": complete.Words("tcp", "udp", "sctp"), "state": complete.Words(stateNames()...),
+	})
 	flags.Lookup("json").Usage = "print JSON, one object a line"
 	return cmd
+}
+
+// stateNames are the names of all states, in small letters.
+func stateNames() (names []string) {
+	add := func(name string) {
+		if name = strings.ToLower(name); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	for s := range uint8(state.TCPStates) {
+		add(state.Name(nat.ProtoTCP, s))
+	}
+	for s := range uint8(state.SCTPStates) {
+		add(state.Name(nat.ProtoSCTP, s))
+	}
+	add(state.Name(nat.ProtoUDP, 0))
+	add(state.TemplateName(true))
+	return names
 }
 
 // watchedConns is how many connections are looked at again and again unless

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vsnat/cmd/vsnat/internal/complete"
 	"vsnat/cmd/vsnat/internal/importer"
 	"vsnat/cmd/vsnat/internal/ipvsadm"
 )
@@ -68,5 +69,6 @@ checks, VRRP, mail and scripts are none of vsnat's affairs.`,
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "", "ipvsadm, keepalived or ldirectord (default: found out)")
+	complete.Flags(cmd, map[string]complete.Func{"format": complete.Words("ipvsadm", "keepalived", "ldirectord")})
 	return cmd
 }

@@ -27,9 +27,14 @@ func main() {
 // rootCommand returns the program's verbs.
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "vsnat",
-		Short:         "A layer-4 load balancer that does in userspace what Linux Virtual Server does in the kernel",
-		Version:       daemon.Version,
+		Use:     "vsnat",
+		Short:   "A layer-4 load balancer: Linux Virtual Server in userspace",
+		Version: daemon.Version,
+		Example: `  vsnat run -c /etc/vsnat.toml
+  vsnat ipvsadm -A -t 192.0.2.1:80 -s wlc
+  vsnat ipvsadm -a -t 192.0.2.1:80 -r 10.0.0.11 -m
+  vsnat top
+  source <(vsnat completion bash)`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vsnat/cmd/vsnat/internal/complete"
 	"vsnat/cmd/vsnat/internal/control"
 	"vsnat/cmd/vsnat/internal/table"
 )
@@ -58,6 +59,9 @@ func (m *markFlags) register(cmd *cobra.Command) {
 	f.StringVar(&m.ports, "dport", "", "destination port, or FIRST-LAST")
 	f.StringVar(&m.proto, "proto", "", "tcp or udp")
 	f.StringVar(&m.nic, "nic", "", "NIC that receives the packet")
+	complete.Flags(cmd, map[string]complete.Func{
+		"src": complete.Nothing, "dst": complete.Virtuals, "dport": complete.Nothing, "nic": complete.NICs, "proto": complete.Words("tcp", "udp", "sctp"),
+	})
 }
 
 // rule returns the rule for a mark, which is given as text.
@@ -163,6 +167,8 @@ func markReplaceCommand() *cobra.Command {
 		Short:   "Put a rule in place of another",
 		Example: "  vsnat mark replace 1 7 --dst 192.0.2.0/24 --dport 443 --proto tcp",
 		Args:    cobra.ExactArgs(2),
+
+		ValidArgsFunction: complete.Marks,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			rule, err := flags.rule(args[1])
 			if err != nil {
@@ -189,6 +195,8 @@ func markDeleteCommand() *cobra.Command {
 		Short:   "Delete a rule",
 		Example: "  vsnat mark delete 1",
 		Args:    cobra.ExactArgs(1),
+
+		ValidArgsFunction: complete.Marks,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return withMarks(cmd, func(c *control.Client, rules []control.MarkRule) error {
 				n, err := place(rules, args[0])

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vsnat/cmd/vsnat/internal/complete"
 	"vsnat/cmd/vsnat/internal/config"
 	"vsnat/cmd/vsnat/internal/control"
 	"vsnat/cmd/vsnat/internal/plan"
@@ -31,6 +32,8 @@ place. With drift = "undo" in the file a reload makes all as the file says.`,
   vsnat plan /etc/vsnat.toml
   vsnat plan --json new.toml`,
 		Args: cobra.MaximumNArgs(1),
+
+		ValidArgsFunction: complete.TOML,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var files []control.File
 			if len(args) > 0 {

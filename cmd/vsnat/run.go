@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
+	"vsnat/cmd/vsnat/internal/complete"
 	"vsnat/cmd/vsnat/internal/config"
 	"vsnat/cmd/vsnat/internal/control"
 	"vsnat/cmd/vsnat/internal/daemon"
@@ -81,6 +82,10 @@ SIGINT ends the director; nothing of it is left on the host.`,
 	f.DurationVar(&cfg.Spin, "spin", -1, "how long a worker looks for more packets before it sleeps (default 50µs where cores are to spare)")
 	f.DurationVar(&cfg.Budget, "budget", 100*time.Microsecond, "what a packet may take, for the latency report")
 	f.BoolVar(&debug, "debug", false, "log more")
+	complete.Flags(cmd, map[string]complete.Func{
+		"config": complete.TOML, "interface": complete.NICs, "guard": complete.Words("auto", guard.TCX, guard.NFT, daemon.GuardOff),
+		"max-conns": complete.Nothing, "spin": complete.Nothing, "budget": complete.Nothing,
+	})
 	return cmd
 }
 

@@ -19,7 +19,7 @@ func serverCommand() *cobra.Command {
 	var v view
 	cmd := &cobra.Command{
 		Use:   "server",
-		Short: "Show the real servers' states and what became of their clients; mark them up and down, drain them",
+		Short: "Show the real servers; mark them up or down, drain them",
 		Example: `  vsnat server
   vsnat server -t 192.0.2.1:80 --watch
   vsnat server down -t 192.0.2.1:80 -r 10.0.0.11:80
@@ -34,7 +34,7 @@ func serverCommand() *cobra.Command {
 	name.register(cmd)
 	v.registerWatched(cmd)
 	cmd.AddCommand(
-		serverStateCommand("down", "Mark a real server down: it gets no new connections, whatever its weight",
+		serverStateCommand("down", "Mark a real server down: it gets no new connections",
 			`Mark a real server down: it gets no new connections, whatever its weight. What
 becomes of those it has is the service's policy (vsnat service life).`, setServer(control.ServerDown)),
 		serverStateCommand("up", "Mark a real server up again", `Mark a real server up again. Its weight is what it was.`, setServer(control.ServerUp)),

@@ -11,12 +11,15 @@ import (
 
 	"vsnat/cmd/vsnat/internal/control"
 	"vsnat/cmd/vsnat/internal/table"
+	"vsnat/nat"
 )
 
 func serviceCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "service",
-		Short: "Show and change what ipvsadm knows nothing of about a service",
+		Short: "Show and change what ipvsadm knows nothing of",
+		Example: `  vsnat service life -t 192.0.2.1:80
+  vsnat service life -u 192.0.2.1:53 dns`,
 	}
 	cmd.AddCommand(serviceLifeCommand())
 	return cmd
@@ -27,7 +30,7 @@ func serviceLifeCommand() *cobra.Command {
 	var v view
 	cmd := &cobra.Command{
 		Use:   "life {-t VIP:PORT | -u VIP:PORT | -f MARK} [PRESET] [EVENT.CLASS=ACTION[,ACTION]] [EVENT.deadline=TIME]",
-		Short: "Show and change what becomes of clients whose server drains, is down or is removed",
+		Short: "Show and change what becomes of clients whose server leaves",
 		Long: `Show and change what becomes of a service's clients when their server drains
 (has weight 0), is down (vsnat server down) or is removed.
 
@@ -82,7 +85,27 @@ or 10m after the event began. docs/life.md tells what each puts on the wire.`,
 	}
 	name.register(cmd)
 	v.register(cmd)
+	cmd.ValidArgsFunction = completeLife
 	return cmd
+}
+
+// completeLife finds presets, and what changes them.
+func completeLife(_ *cobra.Command, args []string, typed string) (words []string, _ cobra.ShellCompDirective) {
+	if left, _, ok := strings.Cut(typed, "="); ok {
+		for _, action := range nat.LifeActions() {
+			words = append(words, left+"="+action)
+		}
+		return words, cobra.ShellCompDirectiveNoFileComp
+	}
+	if len(args) == 0 {
+		words = nat.LifePresets()
+	}
+	for _, event := range control.LifeEvents {
+		for _, what := range append([]string{"deadline"}, control.LifeTraffic...) {
+			words = append(words, event+"."+what+"=")
+		}
+	}
+	return words, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 }
 
 // kernelLife is the policy of a service that has none, with all its cells.

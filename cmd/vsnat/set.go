@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vsnat/cmd/vsnat/internal/complete"
 	"vsnat/cmd/vsnat/internal/control"
 	"vsnat/cmd/vsnat/internal/table"
 )
@@ -56,6 +57,7 @@ at all. They last until the director ends.`,
 		},
 	}
 	v.register(cmd)
+	cmd.ValidArgsFunction = complete.Settings
 	return cmd
 }
 

@@ -13,17 +13,21 @@ import (
 	"time"
 )
 
-// debian names the program that is wanted from each Debian package.
+// debian names the program, or a file by its path, that is wanted from each
+// Debian package.
 var debian = map[string]string{
-	"apache2-utils": "ab",
-	"curl":          "curl",
-	"dnsmasq-base":  "dnsmasq",
-	"dnsutils":      "dig",
-	"iperf3":        "iperf3",
-	"iproute2":      "ip",
-	"iputils-ping":  "ping",
-	"ldirectord":    "ldirectord",
-	"nginx-light":   "nginx",
+	"apache2-utils":   "ab",
+	"bash-completion": "/usr/share/bash-completion/bash_completion",
+	"curl":            "curl",
+	"dnsmasq-base":    "dnsmasq",
+	"dnsutils":        "dig",
+	"fish":            "fish",
+	"iperf3":          "iperf3",
+	"iproute2":        "ip",
+	"iputils-ping":    "ping",
+	"ldirectord":      "ldirectord",
+	"nginx-light":     "nginx",
+	"zsh":             "zsh",
 }
 
 // need makes sure that the programs of some packages are there. Root has them
@@ -78,6 +82,12 @@ var install = sync.OnceValue(func() error {
 
 // find returns the path of a program, or "". Servers are where only root looks.
 func find(program string) string {
+	if filepath.IsAbs(program) {
+		if _, err := os.Stat(program); err != nil {
+			return ""
+		}
+		return program
+	}
 	for _, name := range []string{program, "/usr/sbin/" + program, "/sbin/" + program} {
 		if path, err := exec.LookPath(name); err == nil {
 			return path

@@ -26,7 +26,11 @@ import (
 func Command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
-		Short: "Measure: the paper's experiment, and vsnat beside the kernel; compare with its IPVS",
+		Short: "Measure, and compare with the kernel",
+		Example: `  vsnat bench paper
+  vsnat bench path --quick
+  vsnat bench engine
+  vsnat bench conformance`,
 	}
 	cmd.AddCommand(paperCommand(), pathCommand(), engineCommand(), conformanceCommand(), loadCommand(), partCommand(), recordCommand())
 	return cmd

@@ -23,6 +23,7 @@ func Command() *cobra.Command {
 		Short:              "Change and list services as ipvsadm does",
 		Example:            "  vsnat ipvsadm -A -t 192.168.28.167:80 -s rr\n  vsnat ipvsadm -L -n",
 		DisableFlagParsing: true,
+		ValidArgsFunction:  completeArgs,
 		SilenceErrors:      true,
 		SilenceUsage:       true,
 		RunE: func(c *cobra.Command, args []string) error {

@@ -12,12 +12,12 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"vsnat/bench/lab"
+	"vsnat/cmd/vsnat/internal/table"
 )
 
 // Command returns the verb `lab`.
@@ -41,7 +41,7 @@ where the kernel grants user namespaces.`,
 	cmd.AddCommand(upCommand(), runCommand(), execCommand(), statusCommand(), listCommand(), downCommand(),
 		hidden("supervise", func([]string) error { return supervise() }),
 		hidden("page", func(args []string) error { return exitWith(lab.PageMain(args)) }))
-	return cmd
+	return completed(cmd)
 }
 
 // addOwnDir puts the directory of this program in PATH, so that commands in a lab
@@ -359,12 +359,11 @@ func listCommand() *cobra.Command {
 			if asJSON {
 				return writeJSON(cmd.OutOrStdout(), labs)
 			}
-			t := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
-			fmt.Fprint(t, "NAME\tUP\tSUPERVISOR\tHOSTS\n")
+			t := table.New("NAME", "UP", ">SUPERVISOR", "HOSTS")
 			for _, s := range labs {
-				fmt.Fprintf(t, "%s\t%s\t%d\t%s\n", s.Name, age(time.Since(s.Since)), s.Supervisor, hostNames(&s.Topology))
+				t.Row(s.Name, age(time.Since(s.Since)), strconv.Itoa(s.Supervisor), hostNames(&s.Topology))
 			}
-			return t.Flush()
+			return t.Write(cmd.OutOrStdout())
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
