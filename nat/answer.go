@@ -44,7 +44,7 @@ func (a *answers) next() (*nic.Frame, []byte) {
 // socket for it: a reset, an ABORT, or port unreachable.
 func (w *Worker) hostAnswer(j *job) Verdict {
 	p := w.pkt
-	if !w.e.opt.Guarded || !w.snap.owns(p, w.index) {
+	if j.aboutError || !w.e.opt.Guarded || !w.snap.owns(p, w.index) {
 		return passed
 	}
 	switch {

@@ -276,6 +276,9 @@ func (tx *Tx) EditServer(k ServiceKey, spec ServerSpec) error {
 	if was := d.spec(); was.Method != spec.Method || was.Tunnel != spec.Tunnel || was.Pool != spec.Pool {
 		tx.e.dirty = true // who is tunnelled to, and whose ports are owned
 	}
+	if conntrack.Method(d.method.Load()) != spec.Method {
+		tx.e.dirty = true // nat_icmp_send is about masquerading servers
+	}
 	d.apply(&spec, false)
 	tx.e.fare(d)
 	s.sched.Changed(sched.Edit, &d.Server, at, s.list)
@@ -416,6 +419,7 @@ func (e *Engine) publish() {
 		rules:    slices.Clone(e.rules),
 		owned:    make(map[Endpoint]struct{}, len(e.services)),
 		servers:  make(map[Endpoint]struct{}, len(e.dests)),
+		masq:     make(map[Endpoint]struct{}),
 		tunnels:  make(map[Endpoint]struct{}),
 		dests:    slices.Clone(e.dests),
 		settings: e.settings,
@@ -434,6 +438,9 @@ func (e *Engine) publish() {
 		snap.own(s, w)
 		for _, d := range s.dests {
 			snap.ownServer(s, d)
+			if snap.settings.NATICMPSend && conntrack.Method(d.method.Load()) == conntrack.Masq {
+				snap.masq[Endpoint{Proto: s.key.Proto, Addr: d.key.Addr, Port: d.key.Port}] = struct{}{}
+			}
 		}
 	}
 	for _, t := range e.trash {

@@ -23,9 +23,18 @@ func (w *Worker) icmpInbound(j *job) Verdict {
 	s.Lock()
 	defer s.Unlock()
 	c := s.In(hash, &key)
-	if c == nil || c.Method() == conntrack.Outbound {
+	if c == nil {
+		return w.scheduleError(j, s, hash, &key, &q)
+	}
+	if c.Method() == conntrack.Outbound {
 		return passed
 	}
+	return w.errorToServer(j, s, hash, c)
+}
+
+// errorToServer sends an ICMP error on to the server of the connection that it is
+// about (ip_vs_icmp_xmit). The connection's shard s is locked.
+func (w *Worker) errorToServer(j *job, s *conntrack.Shard, hash uint64, c *conntrack.Conn) Verdict {
 	masq, full := c.Method() == conntrack.Masq, c.Method() == conntrack.Full
 	if (masq || full) && !j.icmpChecksumOK() {
 		return drop(BadICMPChecksum)
@@ -33,7 +42,8 @@ func (w *Worker) icmpInbound(j *job) Verdict {
 	n := w.counts.of(c.Server)
 	n.InPkts++
 	n.InBytes += uint64(len(j.ip))
-	hop := w.hop(c.Dest)
+	to := goal(c)
+	hop := w.hop(to)
 	switch {
 	case hop.State == nic.HopNoRoute:
 		return drop(NoRouteOut)
@@ -42,7 +52,7 @@ func (w *Worker) icmpInbound(j *job) Verdict {
 	case j.ip.TTL() <= 1:
 		return drop(NoAnswer)
 	}
-	j.next = c.Dest
+	j.next = to
 	if full {
 		return w.errorToFull(j, s, c, hop)
 	}

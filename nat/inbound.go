@@ -58,7 +58,10 @@ func (w *Worker) inboundLocked(j *job, s *conntrack.Shard, hash uint64, key *con
 	}
 	if c == nil {
 		var v Verdict
-		if c, v = w.schedule(j, s, hash, key, old); c == nil {
+		if c, v = w.schedule(j, s, hash, key, old); v == bypassing {
+			c, v = w.bypass(j, s, hash, key, old)
+		}
+		if c == nil {
 			return v
 		}
 		if r == givesUp && c.Why() == conntrack.Scheduled {
@@ -66,7 +69,7 @@ func (w *Worker) inboundLocked(j *job, s *conntrack.Shard, hash uint64, key *con
 		}
 		d = w.e.destOf(w.snap, c.Server)
 	}
-	if d == nil || !d.available.Load() && r != keeps {
+	if c.Method() != conntrack.Bypass && (d == nil || !d.available.Load() && r != keeps) {
 		w.abandon(s, c, d)
 		return drop(ServerGone)
 	}
@@ -116,7 +119,7 @@ func (w *Worker) schedule(j *job, s *conntrack.Shard, hash uint64, key *conntrac
 	w.watch.asks(svc, p.DstPort)
 	if svc == nil {
 		v := w.hostAnswer(j)
-		if v == passed && !w.snap.vips.has(&p.Dst) {
+		if !j.aboutError && v == passed && !w.snap.vips.has(&p.Dst) {
 			v = w.stray(j, Endpoint{Proto: p.Proto, Addr: p.Src, Port: p.SrcPort})
 		}
 		return nil, v
@@ -177,6 +180,9 @@ func (w *Worker) pick(j *job, svc *service, spec *ServiceSpec) (*dest, Verdict) 
 	// The worker's own: a local one would be allocated, as Pick takes it through
 	// an interface.
 	w.req = sched.Request{Client: p.Src, Virtual: p.Dst, ClientPort: p.SrcPort, Flags: spec.Flags, Now: w.now}
+	if j.aboutError {
+		w.req.Virtual = p.Src // the kernel's schedulers take the destination of what is quoted
+	}
 	w.watch.weighs(svc, &w.req)
 	srv := svc.sched.Pick(svc.list, &w.req)
 	w.watch.picked(svc, srv)
@@ -206,8 +212,14 @@ func (w *Worker) attach(j *job, c *conntrack.Conn, d *dest, port uint16, why con
 // (ip_vs_leave). The service of FTP's control port is not the packet's for
 // certain.
 func (w *Worker) noServer(j *job, spec *ServiceSpec) Verdict {
+	if w.bypasses(j, spec) {
+		return bypassing
+	}
 	if spec.Key.Port == ftpPort && w.pkt.DstPort != ftpPort {
 		return w.hostAnswer(j)
+	}
+	if j.aboutError {
+		return drop(NoAnswer)
 	}
 	return w.answerError(j, w.pkt.Dst, portUnreachable, 0)
 }
@@ -252,7 +264,9 @@ func (w *Worker) step(j *job, c *conntrack.Conn, d *dest, dir state.Dir) {
 	if next == established && c.Control != 0 {
 		w.e.table.Assure(c.Control)
 	}
-	d.recount(c)
+	if d != nil { // else it is bypassed
+		d.recount(c)
+	}
 }
 
 // recount counts a connection whose state has changed as active, or not.
@@ -271,7 +285,8 @@ func (d *dest) recount(c *conntrack.Conn) {
 // (ip_vs_nat_xmit), as it is (ip_vs_dr_xmit), or in a tunnel (ip_vs_tunnel_xmit).
 // The checks come in the kernel's order.
 func (w *Worker) toServer(j *job, c *conntrack.Conn, d *dest) Verdict {
-	hop := w.hop(c.Dest)
+	to := goal(c)
+	hop := w.hop(to)
 	switch hop.State {
 	case nic.HopNoRoute:
 		return w.answerError(j, w.pkt.Dst, hostUnreachable, 0)
@@ -282,7 +297,7 @@ func (w *Worker) toServer(j *job, c *conntrack.Conn, d *dest) Verdict {
 		return w.answerError(j, w.pkt.Dst, hopsExceeded, 0)
 	}
 	j.ip.DecTTL()
-	j.next = c.Dest
+	j.next = to
 	if c.Method() == conntrack.Tunnel {
 		j.srcPort = w.tunnelPort(j.hash, c)
 		return w.toTunnel(j, hop, d, c, true)

@@ -89,9 +89,11 @@ func (w *Worker) fromServer(j *job, s *conntrack.Shard, c *conntrack.Conn, d *de
 	if !renews {
 		return
 	}
+	over := finished(c)
 	if d != nil {
-		over := finished(c)
 		w.observe(c, d)
+	}
+	if d != nil || c.Method() == conntrack.Bypass {
 		w.step(j, c, d, state.Output)
 		if c.Method() == conntrack.Full {
 			w.notePort(s, c, over)
@@ -134,5 +136,23 @@ func (w *Worker) stray(j *job, from Endpoint) Verdict {
 	if !has(w.snap.servers, from) || w.routes.Local(w.pkt.Dst) {
 		return passed
 	}
+	if w.complainsTo(j, from) {
+		return w.answerFromHost(j, portUnreachable, 0)
+	}
 	return w.routeOn(j)
+}
+
+// complainsTo reports whether the packet, of no connection and from a real server's
+// endpoint, is answered with port unreachable (nat_icmp_send): that of a
+// masquerading server, unless the packet ends its connection itself.
+func (w *Worker) complainsTo(j *job, from Endpoint) bool {
+	if !w.snap.settings.NATICMPSend || !w.e.opt.Guarded || !j.flow || w.ends(j) {
+		return false
+	}
+	if _, ok := w.snap.masq[from]; ok {
+		return true
+	}
+	from.Proto = 0
+	_, ok := w.snap.masq[from]
+	return ok
 }

@@ -30,14 +30,14 @@ func (w *Worker) begins(j *job) bool {
 }
 
 // ends reports whether the packet ends its connection at once: a reset, or an
-// ABORT.
+// ABORT (is_tcp_reset, is_sctp_abort).
 func (w *Worker) ends(j *job) bool {
 	switch w.pkt.Proto {
 	case ProtoTCP:
 		return w.pkt.TCPFlags&wire.RST != 0
 	case ProtoSCTP:
-		ev, _ := j.sctpEvent()
-		return ev == state.ChunkAbort
+		first, _, _ := wire.SCTP(j.l4).Chunks()
+		return first == wire.SCTPAbort
 	}
 	return false
 }
@@ -46,6 +46,9 @@ func (w *Worker) ends(j *job) bool {
 // (tcp_conn_schedule, sctp_conn_schedule and udp_conn_schedule). An SCTP packet
 // without a chunk may not, and the host is not asked either: it is torn.
 func (w *Worker) schedulable(j *job) (may, torn bool) {
+	if j.aboutError {
+		return true, false
+	}
 	set := &w.snap.settings
 	switch w.pkt.Proto {
 	case ProtoTCP:

@@ -94,7 +94,7 @@ func (d *dest) connFlags() conntrack.Flags {
 func (d *dest) poolName() string { return poolName(*d.pool.Load()) }
 
 // pooled reports whether the server gets packets from a pool.
-func (d *dest) pooled() bool { return conntrack.Method(d.method.Load()) == conntrack.Full }
+func (d *dest) pooled() bool { return d != nil && conntrack.Method(d.method.Load()) == conntrack.Full }
 
 // lowMark is the number of connections below which an overloaded server is
 // taken up again: the lower threshold, or three quarters of the upper.

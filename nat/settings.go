@@ -8,6 +8,15 @@ import (
 // Settings are what an operator may change in the engine's behaviour, each by
 // the name of the kernel's net.ipv4.vs setting. [SettingList] tells of each.
 type Settings struct {
+	// CacheBypass has packets for a mark's service go on to where they were sent when
+	// it has no server for them (cache_bypass).
+	CacheBypass bool
+	// ScheduleICMP has an ICMP error from the client's side about a packet of no
+	// connection make one (schedule_icmp).
+	ScheduleICMP bool
+	// NATICMPSend has masquerading servers' packets of no connection answered with
+	// port unreachable, and not forwarded (nat_icmp_send).
+	NATICMPSend bool
 	// ConnReuseMode says when a SYN on the addresses and ports of a connection
 	// begins another one: 0 never; else when it is in TIME_WAIT or CLOSE; with
 	// bit 2 also when it is in FIN_WAIT and the server's packets do not pass
@@ -79,6 +88,7 @@ func SettingList() []Setting {
 	return []Setting{
 		{"am_droprate", "with drop_packet 3 one in so many is dropped; 0 none", anyInt, func(s *Settings) any { return &s.AMDropRate }},
 		{"amemthresh", "memory is short below so many free pages", anyInt, func(s *Settings) any { return &s.AMemThresh }},
+		{"cache_bypass", "clients of a mark without server go to where they wanted", 1, func(s *Settings) any { return &s.CacheBypass }},
 		{"conn_reuse_mode", "a SYN begins a closing connection anew: 0 no, 1, 2 more", anyInt, func(s *Settings) any { return &s.ConnReuseMode }},
 		{"drop_entry", "end little used connections: 0 no, 1 short memory, 3 yes", 3, func(s *Settings) any { return &s.DropEntry }},
 		{"drop_packet", "drop new connections: 0 no, 1 if memory is short, 3 yes", 3, func(s *Settings) any { return &s.DropPacket }},
@@ -86,8 +96,10 @@ func SettingList() []Setting {
 		{"expire_quiescent_template", "no persistence to a server of weight 0", 1, func(s *Settings) any { return &s.ExpireQuiescentTemplate }},
 		{"lblc_expiration", "seconds until lblc forgets an unused destination", anyInt, func(s *Settings) any { return &s.LBLCExpiration }},
 		{"lblcr_expiration", "the same for lblcr", anyInt, func(s *Settings) any { return &s.LBLCRExpiration }},
+		{"nat_icmp_send", "servers' packets of no connection: port unreachable", 1, func(s *Settings) any { return &s.NATICMPSend }},
 		{"pmtu_disc", "tunnels heed \"don't fragment\"", 1, func(s *Settings) any { return &s.PMTUDisc }},
 		{"run_estimation", "estimate rates every two seconds", 1, func(s *Settings) any { return &s.RunEstimation }},
+		{"schedule_icmp", "ICMP errors may begin a connection", 1, func(s *Settings) any { return &s.ScheduleICMP }},
 		{"secure_tcp", "stricter TCP states: 0 no, 1 if memory is short, 3 yes", 3, func(s *Settings) any { return &s.SecureTCP }},
 		{"sloppy_sctp", "any SCTP packet but an ABORT may begin a connection", 1, func(s *Settings) any { return &s.SloppySCTP }},
 		{"sloppy_tcp", "any TCP packet but a reset may begin a connection", 1, func(s *Settings) any { return &s.SloppyTCP }},

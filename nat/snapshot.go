@@ -22,7 +22,10 @@ type snapshot struct {
 	// owned has the VIP endpoints, and servers the real servers' endpoints,
 	// whose frames the guard keeps from the host. Port 0 is all ports.
 	owned, servers map[Endpoint]struct{}
-	wide           []Wide
+	// masq has the endpoints of masquerading servers, with protocol 0 those of a
+	// mark's service, if nat_icmp_send is on.
+	masq map[Endpoint]struct{}
+	wide []Wide
 	// tunnels has where tunnels end: by the protocol of the outer header and, of
 	// GUE, the port.
 	tunnels map[Endpoint]struct{}

@@ -36,6 +36,8 @@ type Worker struct {
 	seg      alg.Segment // of the packet, if a helper looks at it
 	agreed   []agreement // of the packet; see expectAgreed
 	taken    func(port uint16) bool
+	// inverse is the answer to the packet that an ICMP error quotes.
+	inverse wire.Packet
 
 	verdicts [nic.MaxBatch]Verdict
 	out      []Out
@@ -250,6 +252,8 @@ type job struct {
 
 	mark       uint32 // see [Worker.mark]
 	classified bool
+
+	aboutError bool // it is an ICMP error, and judged as the answer to what it quotes
 }
 
 // read parses the frame into j and the packet of that index. It returns
