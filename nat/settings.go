@@ -1,10 +1,5 @@
 package nat
 
-import (
-	"fmt"
-	"syscall"
-)
-
 // Settings are what an operator may change in the engine's behaviour, each by
 // the name of the kernel's net.ipv4.vs setting. [SettingList] tells of each.
 type Settings struct {
@@ -61,6 +56,18 @@ type Settings struct {
 	// RunEstimation has rates estimated; without it they stay as they are
 	// (run_estimation).
 	RunEstimation bool
+
+	// The others are there because the kernel has them, and have no effect: those of
+	// synchronisation (sync_…, backup_only) as long as that is not there; Conntrack
+	// and IgnoreTunneled (conntrack, ignore_tunneled) because vsnat's packets pass
+	// neither netfilter nor the host's tunnels, SNATReroute (snat_reroute) because
+	// they are routed by their destination alone.
+	BackupOnly, Conntrack, IgnoreTunneled, SNATReroute bool
+	SyncPersistMode                                    bool
+	SyncPorts, SyncVersion                             int
+	SyncQLenMax, SyncRefreshPeriod, SyncRetries        int
+	SyncSockSize                                       int
+	SyncThreshold                                      [2]int // threshold and period
 }
 
 // DefaultSettings returns the kernel's defaults.
@@ -68,70 +75,8 @@ func DefaultSettings() Settings {
 	const day = 24 * 60 * 60
 	return Settings{
 		ConnReuseMode: 1, AMDropRate: 10, AMemThresh: 1024, LBLCExpiration: day, LBLCRExpiration: day, PMTUDisc: true, RunEstimation: true,
+		SNATReroute: true, SyncPorts: 1, SyncVersion: 1, SyncThreshold: [2]int{3, 50},
 	}
-}
-
-// Setting is one of [Settings] by name.
-type Setting struct {
-	Name string // as the kernel has it below net.ipv4.vs
-	Help string // one line of at most 56 letters, so that a table of all fits 100 columns
-	Max  int    // the least is 0
-	at   func(*Settings) any
-}
-
-// anyInt is the most that a setting can be whose values have no other bound.
-const anyInt = 1<<31 - 1
-
-// SettingList returns all settings in the order of their names. A new one is a
-// field of Settings and a line here.
-func SettingList() []Setting {
-	return []Setting{
-		{"am_droprate", "with drop_packet 3 one in so many is dropped; 0 none", anyInt, func(s *Settings) any { return &s.AMDropRate }},
-		{"amemthresh", "memory is short below so many free pages", anyInt, func(s *Settings) any { return &s.AMemThresh }},
-		{"cache_bypass", "clients of a mark without server go to where they wanted", 1, func(s *Settings) any { return &s.CacheBypass }},
-		{"conn_reuse_mode", "a SYN begins a closing connection anew: 0 no, 1, 2 more", anyInt, func(s *Settings) any { return &s.ConnReuseMode }},
-		{"drop_entry", "end little used connections: 0 no, 1 short memory, 3 yes", 3, func(s *Settings) any { return &s.DropEntry }},
-		{"drop_packet", "drop new connections: 0 no, 1 if memory is short, 3 yes", 3, func(s *Settings) any { return &s.DropPacket }},
-		{"expire_nodest_conn", "end connections whose server was deleted", 1, func(s *Settings) any { return &s.ExpireNodestConn }},
-		{"expire_quiescent_template", "no persistence to a server of weight 0", 1, func(s *Settings) any { return &s.ExpireQuiescentTemplate }},
-		{"lblc_expiration", "seconds until lblc forgets an unused destination", anyInt, func(s *Settings) any { return &s.LBLCExpiration }},
-		{"lblcr_expiration", "the same for lblcr", anyInt, func(s *Settings) any { return &s.LBLCRExpiration }},
-		{"nat_icmp_send", "servers' packets of no connection: port unreachable", 1, func(s *Settings) any { return &s.NATICMPSend }},
-		{"pmtu_disc", "tunnels heed \"don't fragment\"", 1, func(s *Settings) any { return &s.PMTUDisc }},
-		{"run_estimation", "estimate rates every two seconds", 1, func(s *Settings) any { return &s.RunEstimation }},
-		{"schedule_icmp", "ICMP errors may begin a connection", 1, func(s *Settings) any { return &s.ScheduleICMP }},
-		{"secure_tcp", "stricter TCP states: 0 no, 1 if memory is short, 3 yes", 3, func(s *Settings) any { return &s.SecureTCP }},
-		{"sloppy_sctp", "any SCTP packet but an ABORT may begin a connection", 1, func(s *Settings) any { return &s.SloppySCTP }},
-		{"sloppy_tcp", "any TCP packet but a reset may begin a connection", 1, func(s *Settings) any { return &s.SloppyTCP }},
-	}
-}
-
-// Get returns the setting's value; of those that are on or off, 1 or 0.
-func (v *Setting) Get(s *Settings) int {
-	switch at := v.at(s).(type) {
-	case *int:
-		return *at
-	case *bool:
-		if *at {
-			return 1
-		}
-	}
-	return 0
-}
-
-// Set changes the setting, or refuses a value that it does not take with
-// EINVAL.
-func (v *Setting) Set(s *Settings, value int) error {
-	if value < 0 || value > v.Max {
-		return refuse("set", v.Name, syscall.EINVAL, fmt.Sprintf("%d is not in 0..%d", value, v.Max))
-	}
-	switch at := v.at(s).(type) {
-	case *int:
-		*at = value
-	case *bool:
-		*at = value != 0
-	}
-	return nil
 }
 
 // Settings returns the settings in force.

@@ -41,16 +41,23 @@ func TestSettingsAreChecked(t *testing.T) {
 		if s := tx.Settings(); s != DefaultSettings() {
 			t.Errorf("at first %+v", s)
 		}
-		for _, s := range []Settings{
-			{ConnReuseMode: -1},
-			{DropPacket: 4},
-			{SecureTCP: -1},
-			{AMDropRate: -1},
-			{AMemThresh: -1},
-			{AMemThresh: 1 << 31},
-			{LBLCExpiration: -1},
-			{LBLCRExpiration: 1 << 31},
+		for _, change := range []func(s *Settings){
+			func(s *Settings) { s.ConnReuseMode = -1 },
+			func(s *Settings) { s.DropPacket = 4 },
+			func(s *Settings) { s.SecureTCP = -1 },
+			func(s *Settings) { s.AMDropRate = -1 },
+			func(s *Settings) { s.AMemThresh = -1 },
+			func(s *Settings) { s.AMemThresh = 1 << 31 },
+			func(s *Settings) { s.LBLCExpiration = -1 },
+			func(s *Settings) { s.LBLCRExpiration = 1 << 31 },
+			func(s *Settings) { s.SyncPorts = 3 },
+			func(s *Settings) { s.SyncPorts = 0 },
+			func(s *Settings) { s.SyncVersion = 2 },
+			func(s *Settings) { s.SyncRetries = 4 },
+			func(s *Settings) { s.SyncThreshold = [2]int{50, 50} },
 		} {
+			s := DefaultSettings()
+			change(&s)
 			if e, ok := tx.SetSettings(s).(*Error); !ok || e.Errno != syscall.EINVAL {
 				t.Errorf("%+v: %v", s, e)
 			}
@@ -351,6 +358,46 @@ func TestSettingList(t *testing.T) {
 		}
 		if len(v.Help) == 0 || len(v.Help) > 56 || i > 0 && list[i-1].Name >= v.Name {
 			t.Errorf("%s: %q, of %d letters", v.Name, v.Help, len(v.Help))
+		}
+	}
+}
+
+// The checks of values, as the kernel makes them (ip_vs_ctl.c).
+func TestSettingValues(t *testing.T) {
+	settings := map[string]Setting{}
+	for _, v := range SettingList() {
+		settings[v.Name] = v
+	}
+	for _, c := range []struct {
+		name string
+		to   Value
+		want Value // -1 is EINVAL
+	}{
+		{"sync_threshold", Pair(4, 10), Pair(4, 10)},
+		{"sync_threshold", Pair(3, 0), Pair(3, 0)},
+		{"sync_threshold", Pair(0, 1), Pair(0, 1)},
+		{"sync_threshold", Pair(5, 5), -1},
+		{"sync_threshold", 7, Pair(7, 50)},
+		{"sync_threshold", 50, -1},
+		{"sync_ports", 64, 64},
+		{"sync_ports", 6, -1},
+		{"sync_ports", 0, -1},
+		{"sync_retries", 3, 3},
+		{"sync_retries", 4, -1},
+		{"sync_version", 0, 0},
+		{"drop_entry", 3, 3},
+		{"drop_entry", Pair(1, 1), -1},
+		{"sloppy_sctp", 2, -1},
+		{"am_droprate", 1 << 31, -1},
+	} {
+		v, s := settings[c.name], DefaultSettings()
+		err := v.Set(&s, c.to)
+		if e, refused := err.(*Error); refused {
+			if c.want != -1 || e.Errno != syscall.EINVAL || s != DefaultSettings() {
+				t.Errorf("%s=%v: %v", c.name, c.to, err)
+			}
+		} else if got := v.Get(&s); got != c.want {
+			t.Errorf("%s=%v is %v", c.name, c.to, got)
 		}
 	}
 }

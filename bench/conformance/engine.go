@@ -95,7 +95,7 @@ func set(tx *nat.Tx, name string, value int) error {
 		return fmt.Errorf("conformance: the engine has no setting %q", name)
 	}
 	settings := tx.Settings()
-	if err := all[i].Set(&settings, value); err != nil {
+	if err := all[i].Set(&settings, nat.Value(value)); err != nil {
 		return err
 	}
 	return tx.SetSettings(settings)

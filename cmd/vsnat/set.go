@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -12,6 +11,7 @@ import (
 	"vsnat/cmd/vsnat/internal/complete"
 	"vsnat/cmd/vsnat/internal/control"
 	"vsnat/cmd/vsnat/internal/table"
+	"vsnat/nat"
 )
 
 func setCommand() *cobra.Command {
@@ -45,7 +45,7 @@ at all. They last until the director ends.`,
 				at := slices.IndexFunc(all, func(s control.Setting) bool { return s.Name == name })
 				if at < 0 {
 					// The director knows best what is wrong with the name.
-					return plain(c.Apply(cmd.Context(), control.Command{Op: control.Set, Settings: map[string]int{name: 0}}))
+					return plain(c.Apply(cmd.Context(), control.Command{Op: control.Set, Settings: map[string]nat.Value{name: 0}}))
 				}
 				if !v.asJSON {
 					fmt.Fprintln(out, all[at].Value)
@@ -63,8 +63,8 @@ at all. They last until the director ends.`,
 
 // parseSettings returns the values to set: none when one name, or nothing, asks
 // for what is set.
-func parseSettings(args []string) (map[string]int, error) {
-	values := make(map[string]int)
+func parseSettings(args []string) (map[string]nat.Value, error) {
+	values := make(map[string]nat.Value)
 	for _, arg := range args {
 		name, value, ok := strings.Cut(arg, "=")
 		if !ok {
@@ -73,9 +73,9 @@ func parseSettings(args []string) (map[string]int, error) {
 			}
 			return nil, fmt.Errorf("invalid argument %q: NAME=VALUE is wanted", arg)
 		}
-		n, err := strconv.Atoi(value)
+		n, err := nat.ParseValue(value)
 		if err != nil {
-			return nil, fmt.Errorf("invalid argument %q: %q is no number", arg, value)
+			return nil, fmt.Errorf("invalid argument %q: %w", arg, err)
 		}
 		if _, twice := values[name]; twice {
 			return nil, fmt.Errorf("invalid argument %q: %s is given twice", arg, name)
@@ -88,7 +88,7 @@ func parseSettings(args []string) (map[string]int, error) {
 func printSettings(w io.Writer, all []control.Setting) error {
 	t := table.New("SETTING", ">VALUE", ">DEFAULT", "MEANING")
 	for _, s := range all {
-		t.Row(s.Name, strconv.Itoa(s.Value), strconv.Itoa(s.Default), s.Help)
+		t.Row(s.Name, s.Value.String(), s.Default.String(), s.Help)
 	}
 	return t.Write(w)
 }

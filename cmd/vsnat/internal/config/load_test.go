@@ -147,7 +147,7 @@ server = [{ address = "[fd00::1]:5353" }]
 	if want := (control.Timeouts{TCP: 5400, UDP: 172800}); cfg.Timeouts != want {
 		t.Errorf("timeouts %+v, want %+v", cfg.Timeouts, want)
 	}
-	if want := map[string]int{"sloppy_tcp": 1, "drop_packet": 3}; !reflect.DeepEqual(cfg.Settings, want) {
+	if want := map[string]nat.Value{"sloppy_tcp": 1, "drop_packet": 3}; !reflect.DeepEqual(cfg.Settings, want) {
 		t.Errorf("settings %v, want %v", cfg.Settings, want)
 	}
 	if want := []Address{{Prefix: netip.MustParsePrefix("2001:db8::1/128"), NIC: "eth0"}}; !slices.Equal(cfg.Addresses, want) {
@@ -205,7 +205,7 @@ func TestReference(t *testing.T) {
 	settings := nat.DefaultSettings()
 	for _, s := range nat.SettingList() {
 		if got, ok := cfg.Settings[s.Name]; !ok || got != s.Get(&settings) {
-			t.Errorf("setting %s is %d (there: %v), the default is %d", s.Name, got, ok, s.Get(&settings))
+			t.Errorf("setting %s is %v (there: %v), the default is %v", s.Name, got, ok, s.Get(&settings))
 		}
 	}
 	for _, key := range knownKeys() {

@@ -5,14 +5,15 @@ import (
 	"time"
 
 	"vsnat/cmd/vsnat/internal/control"
+	"vsnat/nat"
 )
 
 // Config is a configuration that was read and checked.
 type Config struct {
 	Director  Director
 	Drift     Drift
-	Timeouts  control.Timeouts // 0 is the default
-	Settings  map[string]int   // those that are named
+	Timeouts  control.Timeouts     // 0 is the default
+	Settings  map[string]nat.Value // those that are named
 	Marks     []control.MarkRule
 	Pools     []control.Pool
 	Inside    []control.Masquerade // networks that are masqueraded

@@ -70,7 +70,7 @@ func TestProblems(t *testing.T) {
 		{"no servers", web, []string{`1:2: warning: service web has no servers: its clients are refused`}},
 		{"server without address", web + "[[service.web.server]]\nweight = 1\n", []string{`3:3: a server needs an address; add address = "ADDRESS" or "ADDRESS:PORT"`}},
 		{"setting", "[settings]\nexpire_nodset_conn = 1", []string{`2:1: there is no setting expire_nodset_conn (is it expire_nodest_conn?)`}},
-		{"setting of the kernel", "[settings]\nsync_ports = 1", []string{`2:1: the kernel's setting sync_ports does nothing in vsnat`}},
+		{"setting of the kernel", "[settings]\nest_nice = 1", []string{`2:1: the kernel's setting est_nice does nothing in vsnat`}},
 		{"setting too large", "[settings]\ndrop_packet = 4", []string{`2:15: 4 is out of range: write a number, 0 to 3`}},
 		{"setting twice", "[settings]\nsloppy_tcp = 1\nnet.ipv4.vs.sloppy_tcp = 0", []string{`3:13: sloppy_tcp is there already, without net.ipv4.vs before it`}},
 		{"timeout", "[timeouts]\ntcp = 900\nudp = \"0s\"", []string{`2:7: this is a number; write a time, such as "5s", "2m" or "1h30m"`, `3:7: 0s is out of range: from 1s to 31d`}},

@@ -10,13 +10,9 @@ import (
 	"vsnat/nat"
 )
 
-// kernelSettings are the settings of net.ipv4.vs that vsnat may not have.
-var kernelSettings = []string{
-	"backup_only", "cache_bypass", "conntrack", "debug_level", "est_cpulist", "est_nice",
-	"ignore_tunneled", "nat_icmp_send", "schedule_icmp", "snat_reroute",
-	"sync_persist_mode", "sync_ports", "sync_qlen_max", "sync_refresh_period", "sync_retries", "sync_sock_size",
-	"sync_threshold", "sync_version",
-}
+// kernelSettings are the settings of net.ipv4.vs that vsnat does not have: those of
+// kernels built for debugging, and of newer ones.
+var kernelSettings = []string{"debug_level", "est_cpulist", "est_nice"}
 
 // SettingError is a name that is no setting of vsnat.
 type SettingError struct {
@@ -57,7 +53,7 @@ func (r *reader) settings(e *entry) {
 	if !ok {
 		return
 	}
-	r.cfg.Settings = make(map[string]int)
+	r.cfg.Settings = make(map[string]nat.Value)
 	entries := slices.Clone(t.entries)
 	if full := t.netIPv4VS(); full != nil {
 		entries = slices.DeleteFunc(append(entries, full.entries...), func(e *entry) bool { return e.key == "net" })
@@ -68,23 +64,48 @@ func (r *reader) settings(e *entry) {
 			r.errorf(e.at, "%s", err)
 			continue
 		}
-		value := int64(0)
-		switch {
-		case e.value.kind == kindBool && s.Max == 1:
-			if e.value.flag {
-				value = 1
-			}
-		default:
-			if value, ok = r.number(e.value, 0, int64(s.Max)); !ok {
-				continue
-			}
+		value, ok := r.setting(e.value, &s)
+		if !ok {
+			continue
 		}
 		if _, twice := r.cfg.Settings[s.Name]; twice {
 			r.errorf(e.at, "%s is there already, without net.ipv4.vs before it", s.Name)
 			continue
 		}
-		r.cfg.Settings[s.Name] = int(value)
+		r.cfg.Settings[s.Name] = value
 	}
+}
+
+// setting reads the value of a setting.
+func (r *reader) setting(n *node, s *nat.Setting) (value nat.Value, ok bool) {
+	switch {
+	case n.kind == kindBool && s.Max == 1:
+		if n.flag {
+			value = 1
+		}
+	case s.Pair():
+		text, ok := r.text(n, "two numbers such as \"3 50\"")
+		if !ok {
+			return 0, false
+		}
+		var err error
+		if value, err = nat.ParseValue(text); err != nil {
+			r.errorf(n.at, "%s", err)
+			return 0, false
+		}
+	default:
+		number, ok := r.number(n, 0, int64(s.Max))
+		if !ok {
+			return 0, false
+		}
+		value = nat.Value(number)
+	}
+	settings := nat.DefaultSettings()
+	if err := s.Set(&settings, value); err != nil {
+		r.errorf(n.at, "%s", strings.TrimPrefix(err.Error(), "nat: set "))
+		return 0, false
+	}
+	return value, true
 }
 
 // netIPv4VS returns the table that the dotted key net.ipv4.vs makes, if there is one

@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"sync/atomic"
 	"syscall"
+
+	"vsnat/nat"
 )
 
 // commandsRequest is the body of POST /v1/apply and of POST /v1/transaction.
@@ -126,7 +128,7 @@ type settingsAnswer struct {
 
 // settingsRequest is the body of PUT /v1/settings: values by name.
 type settingsRequest struct {
-	Settings map[string]int `json:"settings"`
+	Settings map[string]nat.Value `json:"settings"`
 }
 
 // putSettings changes those settings that the body names, or none.

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"syscall"
+
+	"vsnat/nat"
 )
 
 // Op is what a command does.
@@ -75,8 +77,8 @@ type Command struct {
 	Timeouts *Timeouts   `json:"timeouts,omitempty"`
 	Daemon   *Daemon     `json:"daemon,omitempty"`
 
-	Settings map[string]int `json:"settings,omitempty"`
-	Marks    []MarkRule     `json:"marks,omitempty"`
+	Settings map[string]nat.Value `json:"settings,omitempty"`
+	Marks    []MarkRule           `json:"marks,omitempty"`
 	// At is the place in the list of rules that the first of Marks gets, counted
 	// from 1; 0 is after all others.
 	At int `json:"at,omitempty"`

@@ -1,6 +1,10 @@
 package control
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"vsnat/nat"
+)
 
 // Family is an address family.
 type Family string
@@ -257,11 +261,12 @@ type Info struct {
 }
 
 // Setting is one of the director's settings, by the kernel's name below
-// net.ipv4.vs. Those that are on or off are 1 or 0.
+// net.ipv4.vs. Those that are on or off are 1 or 0, one of two numbers is a string
+// such as "3 50".
 type Setting struct {
-	Name    string `json:"name"`
-	Value   int    `json:"value"`
-	Default int    `json:"default"`
-	Max     int    `json:"max"` // the least is 0
-	Help    string `json:"help"`
+	Name    string    `json:"name"`
+	Value   nat.Value `json:"value"`
+	Default nat.Value `json:"default"`
+	Max     int       `json:"max"` // the least is 0
+	Help    string    `json:"help"`
 }

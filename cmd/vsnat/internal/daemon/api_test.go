@@ -33,6 +33,14 @@ func (s *schemas) check(where string, schema object, v any) {
 		s.check(where, s.all[name].(object), v)
 		return
 	}
+	if kinds, ok := schema["anyOf"].([]any); ok { // a number or a string
+		kind := kinds[0]
+		if _, text := v.(string); text {
+			kind = kinds[1]
+		}
+		s.check(where, kind.(object), v)
+		return
+	}
 	good := false
 	switch schema["type"] {
 	case "boolean":

@@ -66,13 +66,13 @@ func TestModes(t *testing.T) {
 	}
 }
 
-func setCommand(values map[string]int) *control.Command {
+func setCommand(values map[string]nat.Value) *control.Command {
 	return &control.Command{Op: control.Set, Settings: values}
 }
 
 func TestSettings(t *testing.T) {
 	d, _, _ := newDaemon(t)
-	value := func(name string) int {
+	value := func(name string) nat.Value {
 		for _, s := range d.Settings() {
 			if s.Name == name {
 				return s.Value
@@ -82,23 +82,23 @@ func TestSettings(t *testing.T) {
 		return 0
 	}
 	for _, s := range d.Settings() {
-		if s.Value != s.Default || s.Help == "" || s.Max < s.Value {
+		if _, _, pair := s.Value.Split(); s.Value != s.Default || s.Help == "" || !pair && s.Max < int(s.Value) {
 			t.Errorf("at first %+v", s)
 		}
 	}
-	d.apply(t, setCommand(map[string]int{"sloppy_tcp": 1, "net.ipv4.vs.am_droprate": 20}))
+	d.apply(t, setCommand(map[string]nat.Value{"sloppy_tcp": 1, "net.ipv4.vs.am_droprate": 20}))
 	if value("sloppy_tcp") != 1 || value("am_droprate") != 20 || value("conn_reuse_mode") != 1 {
 		t.Errorf("%+v", d.Settings())
 	}
 	for _, c := range []struct {
-		values map[string]int
+		values map[string]nat.Value
 		errno  syscall.Errno
 		says   string
 	}{
-		{map[string]int{"sloppy_tpc": 1}, syscall.ENOENT, "is it sloppy_tcp?"},
-		{map[string]int{"x": 1}, syscall.ENOENT, "`vsnat set' lists all"},
-		{map[string]int{"sync_version": 0}, syscall.EOPNOTSUPP, "does nothing in vsnat"},
-		{map[string]int{"am_droprate": 30, "drop_packet": 4}, syscall.EINVAL, "4 is not in 0..3"},
+		{map[string]nat.Value{"sloppy_tpc": 1}, syscall.ENOENT, "is it sloppy_tcp?"},
+		{map[string]nat.Value{"x": 1}, syscall.ENOENT, "`vsnat set' lists all"},
+		{map[string]nat.Value{"est_nice": 0}, syscall.EOPNOTSUPP, "does nothing in vsnat"},
+		{map[string]nat.Value{"am_droprate": 30, "drop_packet": 4}, syscall.EINVAL, "4 is not in 0..3"},
 	} {
 		err := d.do(setCommand(c.values))
 		if !errors.Is(err, c.errno) || !strings.Contains(err.Error(), c.says) {
@@ -114,13 +114,16 @@ func TestEverySettingWorks(t *testing.T) {
 	d, _, _ := newDaemon(t)
 	for _, s := range d.Settings() {
 		other := s.Value + 1
-		if other > s.Max {
+		switch _, _, pair := s.Value.Split(); {
+		case pair:
+			other = nat.Pair(1, 2)
+		case int(other) > s.Max:
 			other = s.Value - 1
 		}
 		if s.Name == "secure_tcp" || s.Name == "drop_packet" {
 			other = 3 // 2 goes back to 1 by itself while memory suffices
 		}
-		d.apply(t, setCommand(map[string]int{s.Name: other}))
+		d.apply(t, setCommand(map[string]nat.Value{s.Name: other}))
 		at := slices.IndexFunc(d.Settings(), func(is control.Setting) bool { return is.Name == s.Name })
 		if got := d.Settings()[at].Value; got != other {
 			t.Errorf("%s is %d, was set to %d", s.Name, got, other)

@@ -12,6 +12,7 @@ import (
 	"vsnat/cmd/vsnat/internal/config"
 	"vsnat/cmd/vsnat/internal/control"
 	"vsnat/cmd/vsnat/internal/plan"
+	"vsnat/nat"
 )
 
 const (
@@ -64,7 +65,7 @@ func (d *declaring) servers() string {
 	return strings.Join(all, " ")
 }
 
-func (d *declaring) sloppy() int {
+func (d *declaring) sloppy() nat.Value {
 	for _, s := range d.Settings() {
 		if s.Name == "sloppy_tcp" {
 			return s.Value

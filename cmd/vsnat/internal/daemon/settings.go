@@ -23,7 +23,7 @@ func (d *daemon) Settings() []control.Setting {
 }
 
 // set changes settings by name.
-func (r *run) set(values map[string]int) error {
+func (r *run) set(values map[string]nat.Value) error {
 	settings := r.tx.Settings()
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		s, err := config.FindSetting(name)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"vsnat/cmd/vsnat/internal/control"
+	"vsnat/nat"
 )
 
 var (
@@ -41,6 +42,11 @@ func (d *describer) schema(t reflect.Type) object {
 		return s
 	case t == reflect.TypeFor[control.ServiceFlags]():
 		return object{"type": "array", "description": d.comments.of(t), "items": object{"type": "string", "enum": flagNames()}}
+	case t == reflect.TypeFor[nat.Value]():
+		return object{
+			"anyOf":       []any{object{"type": "integer"}, object{"type": "string"}},
+			"description": "a number, or two in a string: \"3 50\"",
+		}
 	case t.Implements(jsonType):
 		d.fail("%v makes its JSON itself, which nobody describes", t)
 		return object{}

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"vsnat/cmd/vsnat/internal/control"
+	"vsnat/nat"
 	"vsnat/sched"
 )
 
@@ -11,7 +12,7 @@ import (
 // Addresses are no affair of theirs.
 func (p *Plan) Commands() []control.Command {
 	var all []control.Command
-	settings := map[string]int{}
+	settings := map[string]nat.Value{}
 	var timeouts control.Timeouts
 	// A service is edited after servers are taken off it: another scheduler may
 	// bear fewer.
@@ -31,7 +32,7 @@ func (p *Plan) Commands() []control.Command {
 		case KindServer:
 			all = append(all, serverCommand(c))
 		case KindSetting:
-			settings[c.Name] = c.value
+			settings[c.Name] = nat.Value(c.value)
 		case KindTimeout:
 			*map[string]*uint32{"tcp": &timeouts.TCP, "tcp_fin": &timeouts.TCPFin, "udp": &timeouts.UDP}[c.Name] = uint32(c.value)
 		case KindPools:

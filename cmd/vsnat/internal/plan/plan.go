@@ -57,7 +57,7 @@ type Change struct {
 
 	service *Service
 	server  *Server
-	value   int
+	value   int64
 }
 
 // Plan is what has to change, in the order in which it is done.
@@ -205,7 +205,7 @@ func sameServers(a, b *Service) bool {
 
 // value compares a number that a file may name: was and wanted say whether it
 // does.
-func (d *differ) value(kind Kind, name string, was, is, wanted, first int, named, nameds bool, text func(int) string) {
+func (d *differ) value(kind Kind, name string, was, is, wanted, first int64, named, nameds bool, text func(int64) string) {
 	if !nameds {
 		if !named {
 			return // not the file's affair
@@ -228,7 +228,8 @@ func (d *differ) settings(base, actual, desired *State) {
 		}
 		was, named := base.Settings[s.Name]
 		wanted, nameds := desired.Settings[s.Name]
-		d.value(KindSetting, s.Name, was, is, wanted, s.Get(&first), named, nameds, func(n int) string { return fmt.Sprint(n) })
+		d.value(KindSetting, s.Name, int64(was), int64(is), int64(wanted), int64(s.Get(&first)), named, nameds,
+			func(n int64) string { return nat.Value(n).String() })
 	}
 }
 
@@ -236,7 +237,7 @@ func (d *differ) settings(base, actual, desired *State) {
 var defaultTimeouts = control.Timeouts{TCP: 900, TCPFin: 120, UDP: 300}
 
 func (d *differ) timeouts(base, actual, desired *State) {
-	of := func(t *control.Timeouts) []int { return []int{int(t.TCP), int(t.TCPFin), int(t.UDP)} }
+	of := func(t *control.Timeouts) []int64 { return []int64{int64(t.TCP), int64(t.TCPFin), int64(t.UDP)} }
 	was, is, wanted, first := of(&base.Timeouts), of(&actual.Timeouts), of(&desired.Timeouts), of(&defaultTimeouts)
 	for i, name := range []string{"tcp", "tcp_fin", "udp"} {
 		d.value(KindTimeout, name, was[i], is[i], wanted[i], first[i], was[i] != 0, wanted[i] != 0, seconds)

@@ -27,13 +27,13 @@ func state(t testing.TB, text string) *State {
 // and lists what there is.
 type director struct {
 	services []control.ServiceEntry // newest first
-	settings map[string]int
+	settings map[string]nat.Value
 	timeouts control.Timeouts
 	marks    []control.MarkRule
 }
 
 func newDirector() *director {
-	d := &director{settings: map[string]int{}, timeouts: defaultTimeouts}
+	d := &director{settings: map[string]nat.Value{}, timeouts: defaultTimeouts}
 	first := nat.DefaultSettings()
 	for _, s := range nat.SettingList() {
 		d.settings[s.Name] = s.Get(&first)
@@ -245,7 +245,7 @@ func TestDrift(t *testing.T) {
 	d.apply(t, []control.Command{
 		{Op: control.DeleteService, Service: &control.Service{ServiceID: id("tcp:192.0.2.3:25")}},
 		{Op: control.AddService, Service: &control.Service{ServiceID: id("tcp:192.0.2.9:80"), Scheduler: "rr", Netmask: control.FullMask}},
-		{Op: control.Set, Settings: map[string]int{"sloppy_tcp": 0, "secure_tcp": 3}},
+		{Op: control.Set, Settings: map[string]nat.Value{"sloppy_tcp": 0, "secure_tcp": 3}},
 		{Op: control.SetTimeouts, Timeouts: &control.Timeouts{TCP: 10, UDP: 20}},
 		{Op: control.SetMarks},
 	})

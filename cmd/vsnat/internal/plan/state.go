@@ -6,13 +6,14 @@ import (
 
 	"vsnat/cmd/vsnat/internal/config"
 	"vsnat/cmd/vsnat/internal/control"
+	"vsnat/nat"
 )
 
 // State is what a file declares, or what a director has.
 type State struct {
 	Services []Service
 	// Settings by name: of a file those that it names.
-	Settings map[string]int
+	Settings map[string]nat.Value
 	// Timeouts in seconds; of a file 0 is one that it does not name.
 	Timeouts  control.Timeouts
 	Marks     []control.MarkRule
@@ -52,7 +53,7 @@ func Desired(c *config.Config) *State {
 
 // Actual returns what a director has.
 func Actual(services []control.ServiceEntry, settings []control.Setting, timeouts control.Timeouts, marks []control.MarkRule) *State {
-	s := &State{Settings: make(map[string]int, len(settings)), Timeouts: timeouts, Marks: marks}
+	s := &State{Settings: make(map[string]nat.Value, len(settings)), Timeouts: timeouts, Marks: marks}
 	for _, v := range settings {
 		s.Settings[v.Name] = v.Value
 	}

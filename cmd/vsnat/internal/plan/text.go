@@ -14,7 +14,7 @@ import (
 // width is how wide the text is at most, in columns.
 const width = 80
 
-func seconds(n int) string { return config.FormatDuration(time.Duration(n) * time.Second) }
+func seconds(n int64) string { return config.FormatDuration(time.Duration(n) * time.Second) }
 
 // signs are what lines begin with.
 var signs = map[Action]string{Add: "+", Edit: "~", Reweight: "~", Drain: "!", Remove: "-"}
