@@ -3,6 +3,7 @@ package bench
 // DirectorLatency is the director's own report at /v1/latency.
 type DirectorLatency struct {
 	Budget  int64   `json:"budget_ns"`
+	Verdict Latency `json:"pickup_to_verdict"`
 	Pickup  Latency `json:"pickup_to_sent"`
 	Receive Latency `json:"receive_to_sent"`
 }
@@ -31,7 +32,7 @@ type LatencyBucket struct {
 // longest duration is known only to its bucket.
 func (l *DirectorLatency) since(before *DirectorLatency) *DirectorLatency {
 	return &DirectorLatency{
-		Budget: l.Budget, Pickup: l.Pickup.since(&before.Pickup, l.Budget), Receive: l.Receive.since(&before.Receive, l.Budget),
+		Budget: l.Budget, Verdict: l.Verdict.since(&before.Verdict, l.Budget), Pickup: l.Pickup.since(&before.Pickup, l.Budget), Receive: l.Receive.since(&before.Receive, l.Budget),
 	}
 }
 

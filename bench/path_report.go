@@ -158,6 +158,7 @@ func (r *PathResult) latencies(p *printer, l *PathLoad) {
 		what string
 		of   func(*DirectorLatency) *Latency
 	}{
+		{"vsnat, pickup to verdict", func(d *DirectorLatency) *Latency { return &d.Verdict }},
 		{"vsnat, pickup to sent", func(d *DirectorLatency) *Latency { return &d.Pickup }},
 		{"vsnat, kernel receive to sent", func(d *DirectorLatency) *Latency { return &d.Receive }},
 	} {

@@ -133,7 +133,7 @@ func (r *PaperResult) latency(p *printer) {
 	columns := []struct {
 		from, to string
 		l        *Latency
-	}{{"pickup", "to sent", &l.Pickup}, {"kernel receive", "to sent", &l.Receive}}
+	}{{"pickup", "to verdict", &l.Verdict}, {"pickup", "to sent", &l.Pickup}, {"kernel receive", "to sent", &l.Receive}}
 	row := func(name string, cell func(*Latency) string) {
 		line := fmt.Sprintf("  %-18s", name)
 		for _, c := range columns {
@@ -159,9 +159,10 @@ func (r *PaperResult) latency(p *printer) {
 		row(at.name, func(l *Latency) string { return fmt.Sprintf("%.1f µs", us(at.ns(l))) })
 	}
 	row("over the budget", func(l *Latency) string { return fmt.Sprintf("%.2f %%", 100*l.Over) })
-	p.line("  Pickup is when the packet is taken out of the receive ring, sent is when the")
-	p.line("  batch it is in was. Sending on a virtual link runs the receiver's stack too,")
-	p.line("  so that what ends with it overstates the director.")
+	p.line("  Pickup is when the packet is taken out of the receive ring; the verdict is")
+	p.line("  there when its batch is judged, and sent it is when its batch is. Sending on a")
+	p.line("  virtual link runs the receiver's stack too: what ends with it overstates the")
+	p.line("  director.")
 	p.line("")
 	p.histogram(&l.Receive, l.Budget)
 }

@@ -25,8 +25,9 @@ func sample() *PaperResult {
 		Setup:  []string{"ipvsadm -A -t 192.168.28.167:80 -s rr"},
 		Shares: []Share{{"10.0.100.11", 2500}, {"10.0.100.12", 2500}, {"10.0.100.13", 2499}, {"10.0.100.15", 2499}},
 		Latency: DirectorLatency{
-			Budget: 100_000,
-			Pickup: Latency{Count: 100000, Mean: 12345, P50: 9_800, P90: 30_000, P99: 99_000, P999: 450_000, Max: 2_000_000, Over: 0.0098},
+			Budget:  100_000,
+			Verdict: Latency{Count: 100000, Mean: 1234, P50: 980, P90: 3_000, P99: 9_900, P999: 45_000, Max: 200_000, Over: 0.0001},
+			Pickup:  Latency{Count: 100000, Mean: 12345, P50: 9_800, P90: 30_000, P99: 99_000, P999: 450_000, Max: 2_000_000, Over: 0.0098},
 			Receive: Latency{
 				Count: 100000, Mean: 22345, P50: 19_800, P90: 60_000, P99: 199_000, P999: 950_000, Max: 12_000_000, Over: 0.031,
 				Buckets: []LatencyBucket{{4000, 10}, {19_900, 60000}, {60_000, 36890}, {199_000, 3000}, {12_000_000, 100}},

@@ -6,15 +6,12 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"vsnat/cmd/vsnat/internal/control"
 	"vsnat/cmd/vsnat/internal/daemon"
 	"vsnat/cmd/vsnat/internal/human"
-	"vsnat/cmd/vsnat/internal/latency"
 	"vsnat/cmd/vsnat/internal/table"
 )
 
@@ -23,7 +20,7 @@ func reportCommands() []*cobra.Command {
 	return []*cobra.Command{
 		reportCommand("status", "Show what the director does now", control.StatusReport, printStatus),
 		reportCommand("drops", "Show what became of every frame, by NIC and reason", control.DropsReport, printDrops),
-		reportCommand("latency", "Show how long packets took, against the budget", control.LatencyReport, printLatency),
+		latencyCommand(),
 	}
 }
 
@@ -96,44 +93,4 @@ func printDrops(w io.Writer, d *daemon.Drops) error {
 	}
 	fmt.Fprintln(w)
 	return why.Write(w)
-}
-
-func printLatency(w io.Writer, l *daemon.Latency) error {
-	budget := time.Duration(l.Budget)
-	for _, part := range []struct {
-		name string
-		s    *latency.Summary
-	}{
-		{"pickup to sent", &l.Pickup},
-		{"kernel receive to sent", &l.Receive},
-	} {
-		ns := human.Nanoseconds
-		fmt.Fprintf(w, "%s: %d packets, %.2f %% over %s\n", part.name, part.s.Count, 100*part.s.Over, budget)
-		fmt.Fprintf(w, "  p50 %s, p90 %s, p99 %s, p99.9 %s, max %s\n", ns(part.s.P50), ns(part.s.P90), ns(part.s.P99), ns(part.s.P999), ns(part.s.Max))
-		printHistogram(w, part.s)
-	}
-	return nil
-}
-
-// printHistogram draws one bar for each power of two of microseconds.
-func printHistogram(w io.Writer, s *latency.Summary) {
-	var counts [16]uint64
-	for _, b := range s.Buckets {
-		i := 0
-		for i < len(counts)-1 && b.Upper > 1000<<i {
-			i++
-		}
-		counts[i] += b.Count
-	}
-	for i, c := range counts {
-		if c == 0 {
-			continue
-		}
-		label := fmt.Sprintf("<= %s", human.Nanoseconds(1000<<i))
-		if i == len(counts)-1 {
-			label = fmt.Sprintf("> %s", human.Nanoseconds(1000<<(i-1)))
-		}
-		share := float64(c) / float64(s.Count)
-		fmt.Fprintf(w, "  %12s %6.2f %% %s\n", label, 100*share, strings.Repeat("#", int(50*share+0.5)))
-	}
 }

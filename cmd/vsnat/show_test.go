@@ -43,7 +43,15 @@ func TestTablesFit(t *testing.T) {
 	for _, ns := range []int64{1, 1000, 99_999, 5_000_000, 123_456_789_012} {
 		histogram.Record(ns, 1e6)
 	}
-	summary := latency.Summarize(100_000, histogram)
+	var merged latency.Snapshot
+	merged.Add(histogram)
+	summary := merged.Summarize(100_000)
+	slow := daemon.SlowPacket{
+		Ago: 59, NIC: nic, Protocol: "icmpv6", Source: id.String(), Dest: id.String(), Length: 65536, Service: &id, Server: id.String(),
+		Verdict: "forwarded", Total: 68_719_476_735, Batch: 64, Gap: 68_719_476_735, GC: 68_719_476_735,
+		Parts: latency.Parts{WakeUp: 19_719_476_735, Ring: 19_719_476_735, Verdict: 19_719_476_735, Send: 19_719_476_735},
+	}
+	times := daemon.Times{Verdict: summary, Pickup: summary, Receive: summary}
 	for name, print := range map[string]func(io.Writer) error{
 		"status": func(w io.Writer) error {
 			return printStatus(w, &daemon.Status{
@@ -62,7 +70,18 @@ func TestTablesFit(t *testing.T) {
 			})
 		},
 		"latency": func(w io.Writer) error {
-			return printLatency(w, &daemon.Latency{Budget: 100_000, Pickup: summary, Receive: summary})
+			return printLatency(w, &daemon.Latency{
+				Budget: 100_000, Since: 1e8, Times: times, NICs: []daemon.NICLatency{{Name: nic, Times: times}, {Name: nic, Times: times}},
+				Services: []daemon.ServiceLatency{{Service: id, Verdict: summary, Receive: summary}}, Slowest: []daemon.SlowPacket{slow, slow},
+				Machine: daemon.Machine{Gaps: daemon.Waits{Count: 12000, Sum: 60e9, Longest: 59e9}, RunQueue: 60e9, Stolen: 1},
+			}, 2)
+		},
+		"latency of a service": func(w io.Writer) error {
+			l := &daemon.Latency{Budget: 100_000, Times: times, Services: []daemon.ServiceLatency{{Service: id, Verdict: summary, Receive: summary}}, Slowest: []daemon.SlowPacket{slow}}
+			if err := onlyService(l, id); err != nil {
+				return err
+			}
+			return printLatency(w, l, 1)
 		},
 		"server": func(w io.Writer) error {
 			return printServers(w, []control.ServiceEntry{{Service: control.Service{ServiceID: id, Scheduler: "lblcr"}, Servers: []control.ServerEntry{entry}}})
@@ -107,6 +126,24 @@ func TestRepeat(t *testing.T) {
 		}
 		if !errors.Is(err, end) || b.String() != want {
 			t.Errorf("%v, %q, want %q", err, b.String(), want)
+		}
+	}
+}
+
+// Where a packet's time went is told from the longest part on, with what the machine
+// did meanwhile.
+func TestWhereTo(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		p    daemon.SlowPacket
+		want string
+	}{
+		{"all parts", daemon.SlowPacket{Batch: 1, Parts: latency.Parts{WakeUp: 500, Ring: 2000, Verdict: 30, Send: 1000}}, "ring 2µs, send 1µs, wake-up 500ns, verdict 30ns"},
+		{"awake, of several", daemon.SlowPacket{Batch: 3, Parts: latency.Parts{Ring: 2000, Verdict: 3000}}, "verdict 3µs, ring 2µs, in a batch of 3"},
+		{"not our fault", daemon.SlowPacket{Parts: latency.Parts{Send: 5000}, Gap: 4000, GC: 900}, "send 5µs; scheduling gap of the machine 4µs; garbage collection 900ns"},
+	} {
+		if got := whereTo(&c.p); got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
 	}
 }

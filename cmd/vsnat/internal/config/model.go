@@ -64,6 +64,7 @@ type Virtual struct {
 	control.Service
 	// Servers in the order of the file, in which they are added.
 	Servers []control.RealServer
+	Latency bool // how long its packets take is recorded by itself
 }
 
 // Virtuals returns all virtual services in the order of the file.

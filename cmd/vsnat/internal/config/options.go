@@ -24,6 +24,7 @@ type options struct {
 	netmask    *netmask
 	engine     string
 	onePacket  bool
+	latency    bool
 	life       *lifeSaid
 
 	server serverOptions
@@ -103,6 +104,11 @@ func (r *reader) optionFields(t *node, o *options) fields {
 		}
 	}
 	f["life"] = func(e *entry) { r.life(e, o) }
+	f["latency"] = func(e *entry) {
+		if v, ok := r.bool(e.value); ok {
+			o.latency = v
+		}
+	}
 	return f
 }
 

@@ -135,7 +135,7 @@ func (r *reader) checkPersistence(t *node, o *options) {
 
 // virtual returns the virtual service of one address and port, checked.
 func (r *reader) virtual(t *node, l listen, o *options, flags control.ServiceFlags, servers []server) Virtual {
-	v := Virtual{Service: control.Service{
+	v := Virtual{Latency: o.latency, Service: control.Service{
 		ServiceID: l.id, Scheduler: o.scheduler, Flags: flags,
 		Netmask: r.mask(nil, l.id.Family), Life: r.lifeOf(o.life, &l.id), MHTableSize: o.mhTableSize, LRTHalfLife: o.lrtHalfLife,
 	}}

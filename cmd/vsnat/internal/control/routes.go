@@ -95,7 +95,11 @@ var endpoints = []Endpoint{
 	getting("info", "Who answers: version, process, size of the table", Director.Info),
 	report(StatusReport, "What the director does now"),
 	report(DropsReport, "What became of every frame, by NIC and reason"),
-	report(LatencyReport, "How long packets took, against the budget"),
+	report(LatencyReport, "How long packets took, against the budget, and the slowest of the last minute"),
+	{
+		Method: http.MethodPost, Path: string(LatencyReport), About: "Begin the record of how long packets take anew; record single services, or no longer",
+		Body: Measuring{}, Answer: struct{}{}, handle: (*Server).serveMeasuring,
+	},
 	{
 		Method: http.MethodGet, Path: "openapi.json", About: "This description (OpenAPI 3.1)",
 		handle: (*Server).serveDescription,

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"vsnat/cmd/vsnat/internal/latency"
 	"vsnat/conntrack"
 	"vsnat/nat"
 	"vsnat/nat/wire"
@@ -240,6 +241,7 @@ func newLoop(e *nat.Engine, dev nic.Device, ways ports) *loop {
 		ask: func(int, nic.Addr) {}, log: zap.NewNop(), done: make(chan struct{}),
 	}
 	l.ports.Store(&ways)
+	l.record.Store(new(latency.Record))
 	return l
 }
 

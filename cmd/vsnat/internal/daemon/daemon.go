@@ -21,6 +21,7 @@ import (
 	"vsnat/cmd/vsnat/internal/address"
 	"vsnat/cmd/vsnat/internal/config"
 	"vsnat/cmd/vsnat/internal/control"
+	"vsnat/cmd/vsnat/internal/latency"
 	"vsnat/conntrack"
 	"vsnat/nat"
 	"vsnat/nic"
@@ -66,6 +67,8 @@ type daemon struct {
 	guard  keeper    // nil when off
 	epoch  time.Time // zero of the engine's clock
 	nics   *nics
+	meter  latency.Meter
+	clocks clocks
 
 	warnings  warnings
 	declared  declared
@@ -161,6 +164,8 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	go d.meter.Run(ctx)
+	d.clocks.look(time.Now(), nil)
 	routes, err := neigh.Start(ctx, neigh.Options{OnError: func(err error) {
 		d.log.Warn("routes", zap.Error(err))
 	}})
@@ -249,6 +254,7 @@ func (d *daemon) follow(ctx context.Context, served <-chan error) error {
 
 // tick does what is due every second.
 func (d *daemon) tick() {
+	d.clocks.look(time.Now(), d.nics.threads())
 	pages, err := availablePages()
 	if err == nil {
 		d.engine.Defend(pages)

@@ -3,6 +3,7 @@ package daemon
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -24,6 +25,8 @@ type declared struct {
 	mu      sync.Mutex  // held through a reload; taken before the daemon's own
 	base    *plan.State // never nil once the director runs
 	pending *pending    // a reload that waits to be confirmed
+	// measured are the services that the file wants a record of latency of.
+	measured []control.ServiceID
 }
 
 // pending is what it takes to go back.
@@ -31,6 +34,7 @@ type pending struct {
 	timer         *time.Timer
 	base          *plan.State // what the file said before
 	before, after *plan.State // what the director had before the reload, and after it
+	measured      []control.ServiceID
 }
 
 // actual returns what the director has. d.mu is held.
@@ -70,6 +74,33 @@ func (d *daemon) declare(cfg *config.Config) error {
 		return fmt.Errorf("daemon: %s: %w", d.cfg.File, err)
 	}
 	d.declared.base = desired
+	return d.measureDeclared(measuredOf(cfg))
+}
+
+// measuredOf returns the services that a file wants a record of latency of.
+func measuredOf(cfg *config.Config) (all []control.ServiceID) {
+	for _, v := range cfg.Virtuals() {
+		if v.Latency {
+			all = append(all, v.ServiceID)
+		}
+	}
+	return all
+}
+
+// measureDeclared has those services measured that the file wants, and those
+// forgotten that it wanted before. What hands asked for stays.
+func (d *daemon) measureDeclared(want []control.ServiceID) error {
+	var m control.Measuring
+	for _, id := range d.declared.measured {
+		if !slices.Contains(want, id) {
+			m.Forget = append(m.Forget, id)
+		}
+	}
+	m.Record = want
+	if err := d.Measure(m); err != nil {
+		return err
+	}
+	d.declared.measured = want
 	return nil
 }
 
@@ -137,13 +168,18 @@ func (d *daemon) Reload(confirm time.Duration) (any, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	measured := d.declared.measured
+	if err := d.measureDeclared(measuredOf(cfg)); err != nil {
+		return nil, fmt.Errorf("daemon: nothing was changed: %w", err)
+	}
 	desired, before := plan.Desired(cfg), d.actual()
 	p := plan.Diff(d.declared.base, before, desired, cfg.Drift == config.UndoDrift)
 	if err := d.carryOut(p); err != nil {
+		d.warn("latency", d.measureDeclared(measured))
 		return nil, fmt.Errorf("daemon: nothing was changed: %w", err)
 	}
 	if confirm > 0 {
-		back := &pending{base: d.declared.base, before: before, after: d.actual()}
+		back := &pending{measured: measured, base: d.declared.base, before: before, after: d.actual()}
 		back.timer = time.AfterFunc(confirm, func() { d.rollback(back) })
 		d.declared.pending = back
 	}
@@ -182,6 +218,7 @@ func (d *daemon) rollback(back *pending) {
 		return
 	}
 	d.declared.base = back.base
+	d.warn("latency", d.measureDeclared(back.measured))
 	d.log.Warn("the reload was not confirmed and is undone", zap.String("plan", p.Summary()))
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -201,4 +202,43 @@ func TestReloadWithoutFile(t *testing.T) {
 	if _, err := d.Plan([]control.File{{Text: "x"}}); !errors.Is(err, syscall.EINVAL) {
 		t.Errorf("plan of a bad file: %v", err)
 	}
+}
+
+// The file says which services' latency is recorded; what hands asked for stays,
+// and a reload that is refused or undone leaves it as it was.
+func TestDeclaredLatency(t *testing.T) {
+	d := newDeclaring(t, oneServer+"latency = true\n")
+	measured := func() (all []string) {
+		for _, s := range d.nics.latency(time.Second, time.Now()).Services {
+			all = append(all, s.Service.String())
+		}
+		return all
+	}
+	check := func(when string, want ...string) {
+		t.Helper()
+		if got := measured(); !slices.Equal(got, want) {
+			t.Errorf("%s: measured are %v, want %v", when, got, want)
+		}
+	}
+	const web, dns = "tcp:192.0.2.1:8080", "udp:192.0.2.1:53"
+	check("at first", web)
+	id, err := control.ParseServiceID(dns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Measure(control.Measuring{Record: []control.ServiceID{id}}); err != nil {
+		t.Fatal(err)
+	}
+	d.write(oneServer)
+	if _, err := d.Reload(time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	check("after a reload", dns)
+	d.rollback(d.declared.pending)
+	check("when it is undone", web, dns)
+	d.write("x = 1")
+	if _, err := d.Reload(0); err == nil {
+		t.Error("a wrong file is taken")
+	}
+	check("after a refusal", web, dns)
 }

@@ -43,8 +43,14 @@ type loop struct {
 	done   chan struct{}
 	failed atomic.Bool // the device is gone
 
-	pickup  latency.Histogram // from taking a frame out of the ring to its being sent
-	receive latency.Histogram // from the kernel's receiving it to its being sent
+	// What is measured, replaced by control to begin anew. Of single services there
+	// are none unless somebody asked.
+	record   atomic.Pointer[latency.Record]
+	services atomic.Pointer[serviceRecords]
+	tid      atomic.Int32 // of its thread, once it runs
+	slept    bool         // since the last batch
+	woke     time.Time    // after that
+	took     [nic.MaxBatch]int64
 
 	rest   []int // of what the worker let out, frames that are still to be sent
 	frames [nic.MaxBatch]*nic.Frame
@@ -56,6 +62,7 @@ type loop struct {
 // device is gone.
 func (l *loop) run() {
 	runtime.LockOSThread() // for good: the thread, with its priority, ends with the loop
+	l.tid.Store(int32(unix.Gettid()))
 	// Like the kernel's own packet work, ours goes before what runs on the
 	// same cores. Without the right to it (CAP_SYS_NICE) it does without.
 	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), -20)
@@ -74,8 +81,9 @@ func (l *loop) run() {
 		if n > 0 {
 			lastFrame, lastRound = now, now
 			l.worker.Process(&batch, now.Sub(l.epoch).Nanoseconds())
+			judged := time.Now()
 			l.send()
-			l.record(&batch, now)
+			l.measure(&batch, now, judged)
 			l.finish()
 			l.dev.Release()
 			continue
@@ -96,7 +104,8 @@ func (l *loop) run() {
 		}
 		// What woke us may be a frame: it is picked up in the next turn. What
 		// is due by the clock is due now.
-		l.worker.Idle(time.Since(l.epoch).Nanoseconds())
+		l.slept, l.woke = true, time.Now()
+		l.worker.Idle(l.woke.Sub(l.epoch).Nanoseconds())
 		l.send()
 		l.finish()
 	}
@@ -153,24 +162,5 @@ func (l *loop) transmit(way nic.Sender, n int) {
 		if l.errnos[i] != 0 {
 			l.worker.Failed(l.which[i], l.errnos[i])
 		}
-	}
-}
-
-// record takes the latency of the frames that left. One reading of the clock
-// serves the whole batch, which left together.
-func (l *loop) record(b *nic.Batch, picked time.Time) {
-	sent := time.Now()
-	n := 0
-	for i := range b.N {
-		if l.worker.Verdict(i).Kind != nat.Forward {
-			continue
-		}
-		n++
-		if t := b.Frames[i].Time; t != 0 {
-			l.receive.Record(sent.UnixNano()-t, 1)
-		}
-	}
-	if n > 0 {
-		l.pickup.Record(sent.Sub(picked).Nanoseconds(), n)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"vsnat/cmd/vsnat/internal/latency"
 	"vsnat/nat"
 	"vsnat/nat/wire"
 	"vsnat/nic"
@@ -62,8 +61,8 @@ func TestLoopCarriesBothWays(t *testing.T) {
 	if sum.Received != 4 || sum.Forwarded != 3 || sum.Replied != 1 {
 		t.Errorf("ledger %+v", sum)
 	}
-	if n := latency.Summarize(1, &loops[0].pickup).Count; n != 2 {
-		t.Errorf("%d latencies of forwarded frames, want 2", n)
+	if n := countOf(&loops[0].record.Load().Sent); n != 3 {
+		t.Errorf("%d latencies of frames that left, want 3", n)
 	}
 }
 

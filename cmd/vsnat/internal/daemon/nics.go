@@ -27,6 +27,8 @@ type nics struct {
 	mu    sync.Mutex // guards all below
 	loops map[int]*nicLoop
 	past  map[string]past // of NICs that are gone, by name
+
+	measured measured
 }
 
 // past is what became of a NIC's frames.
@@ -63,6 +65,7 @@ func newNICs(d *daemon) *nics {
 		openSender: func(index int) (sender, error) { return afpacket.OpenSender(index) },
 		loops:      map[int]*nicLoop{},
 		past:       map[string]past{},
+		measured:   measured{since: time.Now()},
 	}
 }
 
@@ -124,6 +127,7 @@ func (n *nics) open(index int, name string, workers int) error {
 		ask: d.ask, log: d.log,
 	}}
 	l.ports.Store(&ports{})
+	n.startRecord(l.loop)
 	n.loops[index] = l
 	return nil
 }
@@ -222,6 +226,7 @@ func (n *nics) shut(index int, l *nicLoop) {
 		<-l.done
 	}
 	n.past[l.name] = n.total(l)
+	n.keepRecord(l.loop)
 	n.d.warn("NIC", l.dev.Close())
 	for _, w := range l.ways {
 		n.d.warn("NIC", w.Close())

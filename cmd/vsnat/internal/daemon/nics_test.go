@@ -386,8 +386,8 @@ func TestStatusAndLatency(t *testing.T) {
 			t.Errorf("%+v", n)
 		}
 	}
-	eventually(t, "both latencies are there", func() bool { return d.nics.latency(time.Second).Pickup.Count == 2 })
-	if l := d.nics.latency(time.Nanosecond); l.Budget != 1 || l.Receive.Count != 2 || l.Pickup.Over != 1 {
+	eventually(t, "both latencies are there", func() bool { return d.nics.latency(time.Second, time.Now()).Pickup.Count == 2 })
+	if l := d.nics.latency(time.Nanosecond, time.Now()); l.Budget != 1 || l.Receive.Count != 2 || l.Pickup.Over != 1 {
 		t.Errorf("%+v", l)
 	}
 	if _, err := d.Report("none"); err == nil {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"vsnat/cmd/vsnat/internal/control"
-	"vsnat/cmd/vsnat/internal/latency"
 	"vsnat/nat"
 )
 
@@ -67,15 +66,6 @@ type NICDrops struct {
 	Balanced  bool              `json:"balanced"`
 }
 
-// Latency is the report of how long forwarded frames took.
-type Latency struct {
-	Budget int64 `json:"budget_ns"`
-	// Pickup is from taking the frame out of the ring to its being sent,
-	// Receive from the kernel's receiving it.
-	Pickup  latency.Summary `json:"pickup_to_sent"`
-	Receive latency.Summary `json:"receive_to_sent"`
-}
-
 // Report implements [control.Director].
 func (d *daemon) Report(name control.Report) (any, error) {
 	switch name {
@@ -84,7 +74,8 @@ func (d *daemon) Report(name control.Report) (any, error) {
 	case control.DropsReport:
 		return d.nics.drops(), nil
 	case control.LatencyReport:
-		return d.nics.latency(d.cfg.Budget), nil
+		d.clocks.look(time.Now(), d.nics.threads())
+		return d.nics.latency(d.cfg.Budget, time.Now()), nil
 	}
 	return nil, fmt.Errorf("daemon: no report %q", name)
 }
@@ -142,19 +133,4 @@ func (n *nics) drops() Drops {
 		report.NICs = append(report.NICs, nd)
 	}
 	return report
-}
-
-func (n *nics) latency(budget time.Duration) Latency {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	var pickup, receive []*latency.Histogram
-	for _, l := range n.loops {
-		pickup = append(pickup, &l.pickup)
-		receive = append(receive, &l.receive)
-	}
-	return Latency{
-		Budget:  budget.Nanoseconds(),
-		Pickup:  latency.Summarize(budget.Nanoseconds(), pickup...),
-		Receive: latency.Summarize(budget.Nanoseconds(), receive...),
-	}
 }

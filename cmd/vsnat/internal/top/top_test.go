@@ -31,7 +31,7 @@ func figuresOf(services int, most uint64) *Sample {
 			Total:       control.Stats{CPS: most, InPPS: most, OutPPS: most, InBPS: most, OutBPS: most},
 		},
 		Drops:   daemon.Drops{NICs: []daemon.NICDrops{{Received: most, Forwarded: most, Dropped: map[string]uint64{"no-connection": most, "bad-checksum": most, "neighbour-failed": most}, Balanced: true}}},
-		Latency: daemon.Latency{Budget: 100_000, Pickup: latency.Summarize(100_000, h)},
+		Latency: daemon.Latency{Budget: 100_000, Times: daemon.Times{Pickup: latency.Summarize(100_000, h)}},
 	}
 	for i := range services {
 		n := uint64(services - i)
@@ -86,7 +86,7 @@ func TestScreen(t *testing.T) {
 	}
 	m.Update(tea.WindowSizeMsg{Width: 80, Height: 24})
 	lines := screen(m)
-	for i, want := range map[int]string{3: "latency  [####----------] p50 30.2µs", 5: "drops    ", 8: "sctp:255.255.255.100:6… lblcr", 9: "  255.255.255.201:65535"} {
+	for i, want := range map[int]string{3: "latency  [####----------] p50 30.1µs", 5: "drops    ", 8: "sctp:255.255.255.100:6… lblcr", 9: "  255.255.255.201:65535"} {
 		if !strings.HasPrefix(lines[i], want) {
 			t.Errorf("line %d is %q, want %q", i, lines[i], want)
 		}

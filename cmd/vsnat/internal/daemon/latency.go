@@ -1,0 +1,272 @@
+package daemon
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"syscall"
+	"time"
+
+	"vsnat/cmd/vsnat/internal/control"
+	"vsnat/cmd/vsnat/internal/latency"
+	"vsnat/nat"
+)
+
+// Latency is the report of how long packets took that left: those that were
+// forwarded, and the answers to those that were not.
+type Latency struct {
+	Budget int64 `json:"budget_ns"`
+	// Since is how long the record is.
+	Since float64 `json:"since_s"`
+	Times
+	NICs []NICLatency `json:"nics"` // that packets came in by
+	// Services are those that somebody asked for.
+	Services []ServiceLatency `json:"services"`
+	// Slowest are packets of the last minute, the slowest first. One stands for all
+	// of its batch.
+	Slowest []SlowPacket `json:"slowest"`
+	Machine Machine      `json:"machine"` // in the last minute
+}
+
+// Times are how long packets took from one moment to another.
+type Times struct {
+	// Verdict is from taking the packet's batch out of the receive ring until all of
+	// it was judged.
+	Verdict latency.Summary `json:"pickup_to_verdict"`
+	// Pickup goes on until all of it was sent.
+	Pickup latency.Summary `json:"pickup_to_sent"`
+	// Receive is from the kernel's receiving the packet until its batch was sent.
+	Receive latency.Summary `json:"receive_to_sent"`
+}
+
+// NICLatency is one NIC's part of a Latency.
+type NICLatency struct {
+	Name string `json:"name"`
+	Times
+}
+
+// ServiceLatency is one service's part of a Latency.
+type ServiceLatency struct {
+	Service control.ServiceID `json:"service"`
+	Verdict latency.Summary   `json:"pickup_to_verdict"`
+	Receive latency.Summary   `json:"receive_to_sent"`
+}
+
+// SlowPacket is one of the slowest packets.
+type SlowPacket struct {
+	Ago      float64            `json:"ago_s"`
+	NIC      string             `json:"nic"` // that it came in by
+	Protocol string             `json:"protocol"`
+	Source   string             `json:"source"`      // as it came
+	Dest     string             `json:"destination"` // as it came
+	Length   int                `json:"length"`      // of the frame, in bytes
+	Service  *control.ServiceID `json:"service,omitempty"`
+	Server   string             `json:"server,omitempty"`
+	Verdict  string             `json:"verdict"`
+	Total    int64              `json:"receive_to_sent_ns"`
+	latency.Parts
+	Batch int `json:"batch"` // frames in its batch
+	// Gap and GC are how much of the time the machine was seen not to run what
+	// should run, and this program stood still for garbage collection.
+	Gap int64 `json:"scheduling_gap_ns"`
+	GC  int64 `json:"gc_pause_ns"`
+}
+
+const (
+	// slowestTold is how many of the slowest packets are told.
+	slowestTold = 20
+	// servicesMeasured bounds the services that are measured by themselves: each takes
+	// 60 kB for every NIC.
+	servicesMeasured = 64
+)
+
+// measured is what is measured besides the workers' records. nics.mu guards it.
+type measured struct {
+	since    time.Time
+	services map[nat.ServiceKey]struct{}
+	gone     [3]latency.Snapshot // of NICs that left: verdict, sent, receive
+}
+
+// startRecord gives a new loop a record.
+func (n *nics) startRecord(l *loop) {
+	l.record.Store(new(latency.Record))
+	l.services.Store(n.measured.records(nil))
+}
+
+// records returns a worker's records of the services that are measured; of those
+// that it has had it keeps them. Nil if there are none.
+func (m *measured) records(had *serviceRecords) *serviceRecords {
+	if len(m.services) == 0 {
+		return nil
+	}
+	all := make(serviceRecords, len(m.services))
+	for k := range m.services {
+		if had != nil && (*had)[k] != nil {
+			all[k] = (*had)[k]
+			continue
+		}
+		all[k] = new(serviceRecord)
+	}
+	return &all
+}
+
+// keepRecord keeps what a loop that has ended measured.
+func (n *nics) keepRecord(l *loop) {
+	r := l.record.Load()
+	for i, h := range []*latency.Histogram{&r.Verdict, &r.Sent, &r.Receive} {
+		n.measured.gone[i].Add(h)
+	}
+}
+
+var _ control.Measured = (*daemon)(nil)
+
+// Measure implements [control.Measured].
+func (d *daemon) Measure(m control.Measuring) error {
+	n := d.nics
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	want := maps.Clone(n.measured.services)
+	if want == nil {
+		want = map[nat.ServiceKey]struct{}{}
+	}
+	for i := range m.Forget {
+		delete(want, serviceKey(&m.Forget[i]))
+	}
+	for i := range m.Record {
+		want[serviceKey(&m.Record[i])] = struct{}{}
+	}
+	if len(want) > servicesMeasured {
+		return fmt.Errorf("daemon: at most %d services are measured by themselves: %w", servicesMeasured, syscall.ENOSPC)
+	}
+	n.measured.services = want
+	if m.Reset {
+		n.measured.since = time.Now()
+		n.measured.gone = [3]latency.Snapshot{}
+	}
+	for _, l := range n.loops {
+		if m.Reset {
+			n.startRecord(l.loop)
+			continue
+		}
+		l.services.Store(n.measured.records(l.services.Load()))
+	}
+	return nil
+}
+
+// latency returns the report; now is the present moment.
+func (n *nics) latency(budget time.Duration, now time.Time) *Latency {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	r := &Latency{
+		Budget: budget.Nanoseconds(), Since: now.Sub(n.measured.since).Seconds(),
+		NICs: []NICLatency{}, Services: []ServiceLatency{}, Slowest: []SlowPacket{},
+	}
+	all := n.measured.gone
+	for _, l := range n.sorted() {
+		rec := l.record.Load()
+		var s [3]latency.Snapshot
+		for i, h := range []*latency.Histogram{&rec.Verdict, &rec.Sent, &rec.Receive} {
+			s[i].Add(h)
+			all[i].Merge(&s[i])
+		}
+		r.NICs = append(r.NICs, NICLatency{l.name, times(&s, r.Budget)})
+	}
+	r.Times = times(&all, r.Budget)
+	keys := slices.SortedFunc(maps.Keys(n.measured.services), func(a, b nat.ServiceKey) int {
+		ida, idb := serviceID(a), serviceID(b)
+		return slices.Compare([]byte(ida.String()), []byte(idb.String()))
+	})
+	for _, k := range keys {
+		var verdict, receive latency.Snapshot
+		for _, l := range n.loops {
+			if s := l.services.Load(); s != nil && (*s)[k] != nil {
+				verdict.Add(&(*s)[k].verdict)
+				receive.Add(&(*s)[k].receive)
+			}
+		}
+		r.Services = append(r.Services, ServiceLatency{serviceID(k), verdict.Summarize(r.Budget), receive.Summarize(r.Budget)})
+	}
+	n.slowest(r, now)
+	return r
+}
+
+func times(s *[3]latency.Snapshot, budget int64) Times {
+	return Times{s[0].Summarize(budget), s[1].Summarize(budget), s[2].Summarize(budget)}
+}
+
+// slowest adds the slowest packets of the last minute, and the machine beside
+// them. n.mu is held.
+func (n *nics) slowest(r *Latency, now time.Time) {
+	from := now.Add(-minute).UnixNano()
+	gaps, pauses := n.d.meter.Gaps(from), latency.Pauses(from)
+	r.Machine = Machine{Gaps: waits(gaps), GC: waits(pauses)}
+	r.Machine.Stolen, r.Machine.RunQueue = n.d.clocks.since()
+	type slow struct {
+		latency.Packet
+		nic string
+	}
+	var all []slow
+	for _, l := range n.loops {
+		for _, p := range l.record.Load().Slowest.Since(from, nil) {
+			all = append(all, slow{p, l.name})
+		}
+	}
+	slices.SortFunc(all, func(a, b slow) int { return latency.Slower(&a.Packet, &b.Packet) })
+	for i := range all[:min(len(all), slowestTold)] {
+		p := &all[i]
+		s := &p.Subject
+		told := SlowPacket{
+			Ago: time.Duration(now.UnixNano() - p.Sent).Seconds(), NIC: p.nic, Protocol: protocolName(s.Proto),
+			Source: endpointText(s.Src, s.SrcPort), Dest: endpointText(s.Dst, s.DstPort), Length: s.Length,
+			Verdict: kindName(p.Kind), Total: p.Total(), Parts: p.Parts(), Batch: p.Batch,
+		}
+		if s.Owned {
+			id := serviceID(s.Service)
+			told.Service, told.Server = &id, endpointText(s.Server.Addr, s.Server.Port)
+		}
+		while := latency.Interval{From: p.Received, To: p.Sent}
+		told.Gap, told.GC = latency.Overlap(while, gaps), latency.Overlap(while, pauses)
+		r.Slowest = append(r.Slowest, told)
+	}
+}
+
+// endpointText writes an address, and its port if there is one.
+func endpointText(a nat.Addr, port uint16) string {
+	ap := nat.AddrPort(a, port)
+	if port == 0 {
+		return ap.Addr().String()
+	}
+	return ap.String()
+}
+
+// protocolName writes an IP protocol: by its number if it is none of ours.
+func protocolName(proto uint8) string {
+	switch proto {
+	case nat.ProtoTCP, nat.ProtoUDP, nat.ProtoSCTP:
+		return string(control.ProtocolOf(proto))
+	case syscall.IPPROTO_ICMP:
+		return "icmp"
+	case syscall.IPPROTO_ICMPV6:
+		return "icmpv6"
+	}
+	return fmt.Sprint(proto)
+}
+
+func kindName(k nat.Kind) string {
+	if k == nat.Reply {
+		return "replied"
+	}
+	return "forwarded"
+}
+
+// threads returns the workers' threads.
+func (n *nics) threads() (all []int32) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, l := range n.sorted() {
+		if tid := l.tid.Load(); tid != 0 {
+			all = append(all, tid)
+		}
+	}
+	return all
+}

@@ -1,0 +1,242 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"vsnat/cmd/vsnat/internal/control"
+	"vsnat/cmd/vsnat/internal/daemon"
+	"vsnat/cmd/vsnat/internal/human"
+	"vsnat/cmd/vsnat/internal/latency"
+	"vsnat/cmd/vsnat/internal/table"
+)
+
+func latencyCommand() *cobra.Command {
+	var (
+		v                     view
+		name                  nameFlags
+		reset, record, forget bool
+		slowest               int
+	)
+	cmd := &cobra.Command{
+		Use:   "latency [{-t VIP:PORT | -u VIP:PORT | -f MARK} [--record | --forget]] [--reset]",
+		Short: "Show how long packets took, against the budget, and what delayed the slowest",
+		Long: `Show how long packets took that left the director, against the budget (vsnat run
+--budget), and what delayed the slowest of the last minute: the wake-up of the
+worker, other packets before it in the receive ring, its verdict, its sending.
+Beside that stands what the machine did meanwhile: scheduling gaps, in which a
+thread that should run did not, and pauses for garbage collection.
+
+Pickup is when a packet's batch is taken out of the receive ring. The verdict is
+there when all of the batch is judged, and sent it is when all of it is.
+
+A service is measured by itself once it is asked for: with --record, or with
+latency = true in the configuration file.`,
+		Example: `  vsnat latency
+  vsnat latency --watch
+  vsnat latency --reset
+  vsnat latency -t 192.0.2.1:80 --record
+  vsnat latency -t 192.0.2.1:80 --json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			m := control.Measuring{Reset: reset}
+			var id control.ServiceID
+			if name.given() {
+				var err error
+				if id, err = name.service(); err != nil {
+					return err
+				}
+			}
+			switch {
+			case slowest < 0:
+				return fmt.Errorf("invalid argument %d for --slowest: 0 or more", slowest)
+			case (record || forget) && !name.given():
+				return errors.New("required flag: one of -t VIP:PORT, -u VIP:PORT and -f MARK names the service")
+			case record:
+				m.Record = []control.ServiceID{id}
+			case forget:
+				m.Forget = []control.ServiceID{id}
+			}
+			if reset || record || forget {
+				c := control.NewClient(control.SocketPath())
+				defer c.Close()
+				return c.Measure(cmd.Context(), m)
+			}
+			return show(cmd, &v, func(ctx context.Context, c *control.Client) (*daemon.Latency, error) {
+				r := new(daemon.Latency)
+				if err := c.Report(ctx, control.LatencyReport, r); err != nil {
+					return nil, err
+				}
+				if name.given() {
+					return r, onlyService(r, id)
+				}
+				return r, nil
+			}, func(w io.Writer, l *daemon.Latency) error { return printLatency(w, l, slowest) })
+		},
+	}
+	name.register(cmd)
+	v.registerWatched(cmd)
+	f := cmd.Flags()
+	f.BoolVar(&reset, "reset", false, "begin anew; nothing is shown")
+	f.BoolVar(&record, "record", false, "measure this service by itself from now on")
+	f.BoolVar(&forget, "forget", false, "do not measure this service by itself any more")
+	f.IntVar(&slowest, "slowest", 5, "how many of the slowest packets to show, at most 20")
+	cmd.MarkFlagsMutuallyExclusive("record", "forget")
+	return cmd
+}
+
+// onlyService leaves of a report what is of one service.
+func onlyService(r *daemon.Latency, id control.ServiceID) error {
+	i := slices.IndexFunc(r.Services, func(s daemon.ServiceLatency) bool { return s.Service == id })
+	if i < 0 {
+		return fmt.Errorf("%s is not measured by itself: `vsnat latency' with --record has it measured from then on", id)
+	}
+	r.Services = r.Services[i : i+1]
+	r.NICs = nil
+	r.Slowest = slices.DeleteFunc(r.Slowest, func(p daemon.SlowPacket) bool { return p.Service == nil || *p.Service != id })
+	r.Times = daemon.Times{Verdict: r.Services[0].Verdict, Receive: r.Services[0].Receive}
+	return nil
+}
+
+func printLatency(w io.Writer, l *daemon.Latency, slowest int) error {
+	since := "in " + human.Seconds(uint32(l.Since))
+	if l.NICs == nil {
+		fmt.Fprintf(w, "Packets of %s that left %s, against a budget of %s\n\n", l.Services[0].Service, since, time.Duration(l.Budget))
+	} else {
+		fmt.Fprintf(w, "Packets that left %s, against a budget of %s\n\n", since, time.Duration(l.Budget))
+	}
+	t := table.New("", ">PACKETS", ">P50", ">P90", ">P99", ">P99.9", ">LONGEST", ">OVER")
+	row := func(name string, s *latency.Summary) {
+		ns := human.Nanoseconds
+		t.Row(name, human.Count(s.Count), ns(s.P50), ns(s.P90), ns(s.P99), ns(s.P999), ns(s.Max), fmt.Sprintf("%.2f%%", 100*s.Over))
+	}
+	row("pickup to verdict", &l.Verdict)
+	if l.NICs != nil {
+		row("pickup to sent", &l.Pickup)
+	}
+	row("receive to sent", &l.Receive)
+	if len(l.NICs) > 1 {
+		t.Line("receive to sent, by the NIC that packets came in by:")
+		for i := range l.NICs {
+			row(l.NICs[i].Name, &l.NICs[i].Receive)
+		}
+	}
+	if l.NICs != nil {
+		for i := range l.Services {
+			t.Line(l.Services[i].Service.String() + ":")
+			row("pickup to verdict", &l.Services[i].Verdict)
+			row("receive to sent", &l.Services[i].Receive)
+		}
+	}
+	if err := t.Write(w); err != nil {
+		return err
+	}
+	if l.Receive.Count > 0 {
+		fmt.Fprintln(w, "\nReceive to sent")
+		printHistogram(w, &l.Receive)
+	}
+	if n := min(slowest, len(l.Slowest)); n > 0 {
+		fmt.Fprintln(w, "\nSlowest packets of the last minute")
+		if err := printSlowest(w, l.Slowest[:n]); err != nil {
+			return err
+		}
+	}
+	return printMachine(w, &l.Machine)
+}
+
+func printSlowest(w io.Writer, all []daemon.SlowPacket) error {
+	t := table.New(">TOOK", "PACKET, AND WHERE ITS TIME WENT")
+	for i := range all {
+		p := &all[i]
+		t.Row(human.Nanoseconds(p.Total), fmt.Sprintf("%s %s to %s, %d bytes, %s ago", p.Protocol, p.Source, p.Dest, p.Length, human.Seconds(uint32(p.Ago))))
+		what := "by " + p.NIC + ", " + p.Verdict
+		if p.Service != nil {
+			what += fmt.Sprintf(", service %s, server %s", *p.Service, p.Server)
+		}
+		t.Row("", what)
+		t.Row("", whereTo(p))
+	}
+	return t.Write(w)
+}
+
+// whereTo tells where a packet's time went, the longest part first, and what the
+// machine did meanwhile.
+func whereTo(p *daemon.SlowPacket) string {
+	parts := []struct {
+		name string
+		ns   int64
+	}{{"wake-up", p.WakeUp}, {"ring", p.Ring}, {"verdict", p.Parts.Verdict}, {"send", p.Send}}
+	slices.SortStableFunc(parts, func(a, b struct {
+		name string
+		ns   int64
+	},
+	) int {
+		return int(b.ns - a.ns)
+	})
+	var words []string
+	for _, part := range parts {
+		if part.ns > 0 {
+			words = append(words, part.name+" "+human.Nanoseconds(part.ns))
+		}
+	}
+	text := strings.Join(words, ", ")
+	if p.Batch > 1 {
+		text += fmt.Sprintf(", in a batch of %d", p.Batch)
+	}
+	if p.Gap > 0 {
+		text += "; scheduling gap of the machine " + human.Nanoseconds(p.Gap)
+	}
+	if p.GC > 0 {
+		text += "; garbage collection " + human.Nanoseconds(p.GC)
+	}
+	return text
+}
+
+func printMachine(w io.Writer, m *daemon.Machine) error {
+	fmt.Fprintln(w, "\nThe machine in the last minute")
+	t := table.New("", ">TIMES", ">IN ALL", ">LONGEST")
+	for _, row := range []struct {
+		name string
+		w    *daemon.Waits
+	}{{"scheduling gaps over 0.1ms", &m.Gaps}, {"pauses for garbage collection", &m.GC}} {
+		t.Row(row.name, human.Count(uint64(row.w.Count)), human.Nanoseconds(row.w.Sum), human.Nanoseconds(row.w.Longest))
+	}
+	if err := t.Write(w); err != nil {
+		return err
+	}
+	if m.RunQueue >= 0 {
+		fmt.Fprintf(w, "workers waited %s for a CPU that ran something else\n", human.Nanoseconds(m.RunQueue))
+	}
+	fmt.Fprintf(w, "the hypervisor took %.2f %% of the CPUs' time\n", 100*m.Stolen)
+	return nil
+}
+
+// printHistogram draws one bar for each power of two of microseconds.
+func printHistogram(w io.Writer, s *latency.Summary) {
+	var counts [16]uint64
+	for _, b := range s.Buckets {
+		i := 0
+		for i < len(counts)-1 && b.Upper > 1000<<i {
+			i++
+		}
+		counts[i] += b.Count
+	}
+	for i, c := range counts {
+		if c == 0 {
+			continue
+		}
+		label := fmt.Sprintf("<= %s", human.Nanoseconds(1000<<i))
+		if i == len(counts)-1 {
+			label = fmt.Sprintf("> %s", human.Nanoseconds(1000<<(i-1)))
+		}
+		share := float64(c) / float64(s.Count)
+		fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("  %12s %6.2f %% %s", label, 100*share, strings.Repeat("#", int(50*share+0.5))), " "))
+	}
+}

@@ -1,0 +1,31 @@
+package nat
+
+// Subject says which packet a frame was, as it came, and whose.
+type Subject struct {
+	Proto            uint8
+	Src, Dst         Addr
+	SrcPort, DstPort uint16 // host order; 0 where the protocol has none
+	Length           int    // of the frame in bytes
+	// Service and Server are those of the connection that it belonged to, if
+	// Owned.
+	Owned   bool
+	Service ServiceKey
+	Server  Endpoint
+}
+
+// Subject returns the subject of the batch's frame i, whose verdict was Forward
+// or Reply. It is valid until Commit.
+func (w *Worker) Subject(i int) Subject {
+	p, j := &w.pkts[i], &w.jobs[i]
+	s := Subject{
+		Proto: p.Proto, Src: p.Src, Dst: p.Dst, SrcPort: p.SrcPort, DstPort: p.DstPort, Length: len(j.eth),
+	}
+	if d := w.e.destOf(w.snap, j.server); d != nil {
+		s.Owned = true
+		s.Server = Endpoint{Proto: p.Proto, Addr: d.key.Addr, Port: d.key.Port}
+		if svc := d.service.Load(); svc != nil {
+			s.Service = svc.spec.Load().Key
+		}
+	}
+	return s
+}
