@@ -26,7 +26,12 @@ var debian = map[string]string{
 	"iproute2":        "ip",
 	"iputils-ping":    "ping",
 	"ldirectord":      "ldirectord",
+	"lftp":            "lftp",
 	"nginx-light":     "nginx",
+	"tftp-hpa":        "tftp",
+	"tftpd-hpa":       "in.tftpd",
+	"tnftp":           "tnftp",
+	"vsftpd":          "vsftpd",
 	"zsh":             "zsh",
 }
 
