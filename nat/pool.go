@@ -152,6 +152,9 @@ func (r *localRange) wide() Wide {
 type poolUse struct {
 	pool   string
 	server Addr // all zero for a network
+	// Of a network: the NIC by which its packets leave, and all networks.
+	nic    int
+	inside []Masquerade
 }
 
 // localRanges returns the ports that are ours: of the pools in use, on their own
@@ -179,13 +182,41 @@ func localRanges(pools []Pool, uses []poolUse, routes nic.Routes, learned []Addr
 		if u.server != (Addr{}) {
 			add(routes.Lookup(u.server).Src, p)
 		} else {
-			for _, far := range farAway {
-				add(routes.Lookup(far.As16()).Src, p)
+			for _, a := range sourcesOutside(routes, &u) {
+				add(a, p)
 			}
 		}
 		for _, a := range learned {
 			add(a, p)
 		}
+	}
+	return all
+}
+
+// sourcesOutside returns the addresses that the host would use towards the outside
+// of masqueraded networks: by its default route, and in the networks that it is in
+// itself. Those that other routes choose are learned.
+func sourcesOutside(routes nic.Routes, u *poolUse) (all []Addr) {
+	towards := func(a netip.Addr) {
+		if !a.IsValid() || a.IsLoopback() || a.IsMulticast() || a.IsLinkLocalUnicast() ||
+			slices.ContainsFunc(u.inside, func(m Masquerade) bool { return m.Network.Contains(a) }) {
+			return
+		}
+		hop := routes.Lookup(a.As16())
+		if hop.State == nic.HopNoRoute || hop.State == nic.HopLocal || u.nic != 0 && hop.Index != u.nic {
+			return
+		}
+		if !slices.Contains(all, hop.Src) {
+			all = append(all, hop.Src)
+		}
+	}
+	for _, a := range farAway {
+		towards(a)
+	}
+	for _, a := range routes.Locals() {
+		ip := netip.AddrFrom16(a).Unmap()
+		towards(ip.Next())
+		towards(ip.Prev())
 	}
 	return all
 }
@@ -198,7 +229,7 @@ var farAway = []netip.Addr{netip.MustParseAddr("203.0.113.1"), netip.MustParseAd
 func (e *Engine) poolUses() (uses []poolUse) {
 	add := func(d *dest) {
 		if d.pooled() {
-			uses = append(uses, poolUse{d.poolName(), d.key.Addr})
+			uses = append(uses, poolUse{pool: d.poolName(), server: d.key.Addr})
 		}
 	}
 	for _, s := range e.services {
@@ -212,7 +243,7 @@ func (e *Engine) poolUses() (uses []poolUse) {
 		}
 	}
 	for i := range e.masquerades {
-		uses = append(uses, poolUse{pool: e.masquerades[i].Pool})
+		uses = append(uses, poolUse{pool: e.masquerades[i].Pool, nic: e.masquerades[i].NIC, inside: e.masquerades})
 	}
 	return uses
 }
@@ -248,7 +279,7 @@ func (s *snapshot) ownPorts(e *Engine) {
 // use notes that a server is wanted so.
 func (r *rehearsal) use(spec *ServerSpec) {
 	if spec.Method == conntrack.Full {
-		r.uses = append(r.uses, poolUse{spec.Pool, spec.Key.Addr})
+		r.uses = append(r.uses, poolUse{pool: spec.Pool, server: spec.Key.Addr})
 	}
 }
 
@@ -256,7 +287,7 @@ func (r *rehearsal) use(spec *ServerSpec) {
 // now.
 func (r *rehearsal) ownPorts(e *Engine, o *Endpoints, w *wides) {
 	for i := range r.masquerades {
-		r.uses = append(r.uses, poolUse{pool: r.masquerades[i].Pool})
+		r.uses = append(r.uses, poolUse{pool: r.masquerades[i].Pool, nic: r.masquerades[i].NIC, inside: r.masquerades})
 		o.Networks = append(o.Networks, r.masquerades[i].Network)
 	}
 	ranges := slices.Clone(e.snap.Load().ranges)

@@ -35,7 +35,8 @@ const patience = 20 * time.Second
 // site is the paper's cluster, for the length of one test.
 type site struct {
 	*lab.Lab
-	t *testing.T
+	t    *testing.T
+	sees string // whom servers take for the client, "" for the client itself
 }
 
 // newSite raises the paper's cluster.

@@ -110,7 +110,7 @@ func (r *recipe) flags(cmd *cobra.Command) {
 	f.BoolVar(&r.noPage, "no-page", false, "no page servers")
 	f.BoolVar(&r.noDirector, "no-director", false, "nothing runs in the director, and it has no service")
 	f.StringArrayVar(&r.director, "director-arg", nil, "a further argument for vsnat run; may be given several times")
-	f.StringVar(&r.method, "method", "masq", "how the director forwards: masq, or direct (the servers answer the client themselves)")
+	f.StringVar(&r.method, "method", "masq", "how the director forwards: masq, direct (the servers answer the client themselves) or full (they see the director for their client)")
 	f.StringVar(&r.scheduler, "scheduler", "rr", "scheduler of the service; empty for no service")
 	f.StringArrayVar(&r.setup, "setup", nil, "a shell command to run in the director when all is up; may be given several times")
 }
@@ -133,7 +133,7 @@ func (r *recipe) options(name string) (lab.Options, error) {
 	}
 	m, ok := methods[r.method]
 	if !ok {
-		return lab.Options{}, fmt.Errorf("invalid argument %q for --method: masq or direct", r.method)
+		return lab.Options{}, fmt.Errorf("invalid argument %q for --method: masq, direct or full", r.method)
 	}
 	o := lab.Options{}
 	if o.Topology, err = m.topology(r.paper); err == nil {
@@ -165,6 +165,7 @@ var methods = map[string]struct {
 }{
 	"masq":   {lab.Paper, "-m"},
 	"direct": {lab.Direct, "-g"},
+	"full":   {lab.Full, "--full-nat"},
 }
 
 // serviceCommands returns the ipvsadm commands of the paper: port 80 of every
