@@ -81,6 +81,7 @@ func Parse(files ...File) (*Config, Problems) {
 		g.file(newSource(f.Name, i, f.Text))
 	}
 	r := reader{
+		seen:     map[netip.AddrPort]span{},
 		problems: &ps, cfg: &Config{Drift: KeepDrift}, broken: g.broken, defaults: firstOptions(),
 		services: map[string]span{}, marks: map[uint32]span{}, ruleAt: map[control.MarkRule]span{}, addresses: map[string]span{},
 		pools: map[string]span{}, networks: map[netip.Prefix]span{},

@@ -67,7 +67,8 @@ func (r *reader) optionFields(t *node, o *options) fields {
 	if t.get("scheduler") != nil {
 		o.flags, o.mhTableSize, o.lrtHalfLife = nil, 0, 0
 	}
-	f := r.serverFields(t, &o.server)
+	o.server.newMethod(t)
+	f := r.serverFields(&o.server)
 	f["scheduler"] = func(e *entry) {
 		if s, ok := r.oneOf(e.value, "scheduler", append(sched.Names(), sched.None)); ok {
 			o.scheduler = s
@@ -173,11 +174,15 @@ func (r *reader) mask(m *netmask, family control.Family) control.Netmask {
 	return control.FullMask
 }
 
-// serverFields returns the keys of these options in table t.
-func (r *reader) serverFields(t *node, o *serverOptions) fields {
+// newMethod leaves out what belongs to another method, if table t says its own.
+func (o *serverOptions) newMethod(t *node) {
 	if t.get("method") != nil {
 		o.tunnel, o.pool = tunnel{}, ""
 	}
+}
+
+// serverFields returns the keys of these options.
+func (r *reader) serverFields(o *serverOptions) fields {
 	return fields{
 		"pool": func(e *entry) {
 			if s, ok := r.text(e.value, "the name of a pool"); ok {

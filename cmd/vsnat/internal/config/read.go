@@ -28,7 +28,12 @@ type reader struct {
 	addresses map[string]span // where each address is
 	pools     map[string]span // where each pool is
 	poolUsers []poolUser
-	networks  map[netip.Prefix]span // where each network is that is masqueraded
+
+	serverSays  serverOptions           // of the server that serverReads reads
+	serverReads fields                  // the keys of a server's table
+	seen        map[netip.AddrPort]span // the servers of the virtual service at hand
+
+	networks map[netip.Prefix]span // where each network is that is masqueraded
 }
 
 // markUser is a service that needs a mark rule.

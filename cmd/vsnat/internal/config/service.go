@@ -165,7 +165,8 @@ func (r *reader) virtual(t *node, l listen, o *options, flags control.ServiceFla
 // serversOf returns the servers of one virtual service, checked against it.
 func (r *reader) serversOf(l listen, servers []server) []control.RealServer {
 	all := make([]control.RealServer, 0, len(servers))
-	seen := make(map[netip.AddrPort]span, len(servers))
+	seen := r.seen
+	clear(seen)
 	for i := range servers {
 		s := &servers[i]
 		rs := s.RealServer
@@ -201,7 +202,8 @@ type server struct {
 }
 
 // serverList reads the servers of the service in table t.
-func (r *reader) serverList(t *node, defaults serverOptions, items []*node) (all []server) {
+func (r *reader) serverList(t *node, defaults serverOptions, items []*node) []server {
+	all := make([]server, 0, len(items))
 	for _, n := range items {
 		if s, ok := r.server(t, defaults, n); ok {
 			all = append(all, s)
@@ -221,9 +223,7 @@ func (r *reader) server(t *node, o serverOptions, n *node) (s server, ok bool) {
 	address := n
 	switch n.kind {
 	case kindTable:
-		f := r.serverFields(n, &o)
-		f["address"] = nil
-		r.table(n, "a server", f)
+		r.ownServerFields(n, &o)
 		e := n.get("address")
 		if e == nil {
 			if !r.broken {
@@ -250,6 +250,19 @@ func (r *reader) server(t *node, o serverOptions, n *node) (s server, ok bool) {
 		Method: o.method, Weight: o.weight, UThreshold: o.upper, LThreshold: o.lower, Pool: o.pool,
 		TunnelType: o.tunnel.kind, TunnelPort: o.tunnel.port, TunnelChecksum: o.tunnel.checksum,
 	}}, true
+}
+
+// ownServerFields reads the keys of a server's table. What reads them is made
+// once, and used for one server after another.
+func (r *reader) ownServerFields(n *node, o *serverOptions) {
+	if r.serverReads == nil {
+		r.serverReads = r.serverFields(&r.serverSays)
+		r.serverReads["address"] = nil
+	}
+	o.newMethod(n)
+	r.serverSays = *o
+	r.table(n, "a server", r.serverReads)
+	*o = r.serverSays
 }
 
 // checkServer checks a server's options against one another. The tables say

@@ -39,9 +39,9 @@ type node struct {
 	integer int64
 	flag    bool // a bool
 
-	entries []*entry // of a table, in the order of the file
-	keys    map[string]*entry
-	items   []*node // of an array
+	entries []*entry          // of a table, in the order of the file
+	keys    map[string]*entry // of a table with many entries
+	items   []*node           // of an array
 
 	tables  bool // an array of tables that [[...]] made
 	dotted  bool // a table that dotted keys made
@@ -56,14 +56,36 @@ type entry struct {
 	value *node
 }
 
-func newTable(at span) *node { return &node{kind: kindTable, at: at, keys: map[string]*entry{}} }
+func newTable(at span) *node { return &node{kind: kindTable, at: at} }
+
+// manyEntries is from how many entries on a table is not searched from its
+// beginning.
+const manyEntries = 12
 
 // get returns a key's entry, or nil.
-func (n *node) get(key string) *entry { return n.keys[key] }
+func (n *node) get(key string) *entry {
+	if n.keys != nil {
+		return n.keys[key]
+	}
+	for _, e := range n.entries {
+		if e.key == key {
+			return e
+		}
+	}
+	return nil
+}
 
 func (n *node) add(e *entry) {
-	n.keys[e.key] = e
 	n.entries = append(n.entries, e)
+	switch {
+	case n.keys != nil:
+		n.keys[e.key] = e
+	case len(n.entries) == manyEntries:
+		n.keys = make(map[string]*entry, 2*manyEntries)
+		for _, e := range n.entries {
+			n.keys[e.key] = e
+		}
+	}
 }
 
 // grower makes the tree of one file after another. Its problems are those of
@@ -87,9 +109,9 @@ func (g *grower) file(src *source) {
 		for g.parser.NextExpression() {
 			switch e := g.parser.Expression(); e.Kind {
 			case unstable.Table:
-				table = g.header(g.path(e.Key()), false)
+				table = g.header(g.path(e.Key(), nil), false)
 			case unstable.ArrayTable:
-				table = g.header(g.path(e.Key()), true)
+				table = g.header(g.path(e.Key(), nil), true)
 			case unstable.KeyValue:
 				g.keyValue(table, e)
 			}
@@ -133,7 +155,8 @@ type name struct {
 	at   span
 }
 
-func (g *grower) path(it unstable.Iterator) (path []name) {
+// path returns the parts of a key, in the room there is for them.
+func (g *grower) path(it unstable.Iterator, path []name) []name {
 	for it.Next() {
 		n := it.Node()
 		path = append(path, name{string(n.Data), g.span(n.Raw)})
@@ -226,7 +249,8 @@ func String(s string) string {
 
 // keyValue adds key = value to a table.
 func (g *grower) keyValue(t *node, kv *unstable.Node) {
-	path := g.path(kv.Key())
+	var room [4]name // as many as most keys have
+	path := g.path(kv.Key(), room[:0])
 	last := path[len(path)-1]
 	value := g.value(kv.Value(), g.valueAt(last.at))
 	for _, p := range path[:len(path)-1] {
@@ -279,6 +303,11 @@ func (g *grower) value(v *unstable.Node, at span) *node {
 		}
 	case unstable.Array:
 		n.kind = kindArray
+		many := 0
+		for it := v.Children(); it.Next(); {
+			many++
+		}
+		n.items = make([]*node, 0, many)
 		for it := v.Children(); it.Next(); {
 			n.items = append(n.items, g.value(it.Node(), at))
 		}

@@ -3,7 +3,9 @@ package daemon
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -11,9 +13,11 @@ import (
 
 	"go.uber.org/zap"
 
+	"vsnat/cmd/vsnat/internal/address"
 	"vsnat/cmd/vsnat/internal/control"
 	"vsnat/cmd/vsnat/internal/ipvsadm"
 	"vsnat/cmd/vsnat/internal/ipvsadm/record"
+	"vsnat/cmd/vsnat/internal/plan"
 	"vsnat/conntrack"
 	"vsnat/nat"
 )
@@ -175,6 +179,56 @@ func bigTable() (cmds []control.Command) {
 		}
 	}
 	return cmds
+}
+
+// bigFile is a configuration file of the same table. One server of it has that
+// weight.
+func bigFile(weight int) []byte {
+	var b bytes.Buffer
+	for i := range 5000 {
+		fmt.Fprintf(&b, "[service.s%d]\nlisten = \"10.0.%d.%d:80\"\nserver = [", i, i>>8, i&255)
+		for r := range 10 {
+			w := 1
+			if i == 4321 && r == 7 {
+				w = weight
+			}
+			fmt.Fprintf(&b, "{ address = \"10.%d.%d.%d:8080\", weight = %d }, ", 1+r, i>>8, i&255, w)
+		}
+		b.WriteString("]\n")
+	}
+	return b.Bytes()
+}
+
+// Such a file read again, with one weight that changed: all that `vsnat reload'
+// waits for.
+func BenchmarkReload(b *testing.B) {
+	d, client := listening(b)
+	d.addresses = address.New(func(string, error) {})
+	b.Cleanup(d.addresses.Close)
+	d.declared.base = &plan.State{}
+	d.cfg.File = filepath.Join(b.TempDir(), "vsnat.toml")
+	write := func(weight int) {
+		if err := os.WriteFile(d.cfg.File, bigFile(weight), 0o600); err != nil {
+			b.Fatal(err)
+		}
+	}
+	reload := func() *plan.Plan {
+		p := new(plan.Plan)
+		if err := client.Reload(context.Background(), 0, p); err != nil {
+			b.Fatal(err)
+		}
+		return p
+	}
+	write(1)
+	reload()
+	for n := 2; b.Loop(); n++ {
+		b.StopTimer()
+		write(n & 3)
+		b.StartTimer()
+		if p := reload(); len(p.Changes) != 1 {
+			b.Fatalf("%d changes", len(p.Changes))
+		}
+	}
 }
 
 // A table of 5,000 services of 10 servers over the control socket: made, one

@@ -149,6 +149,9 @@ func (d *differ) service(was, is, w *Service) {
 		c.Action, c.Name, c.Fields, c.service = Edit, w.Name, fields, w
 		d.put(c, was != nil && len(serviceDiffers(was, w)) == 0)
 	}
+	if sameServers(is, w) {
+		return // as nearly all
+	}
 	servers := byKey(is.Servers, serverKey)
 	wanted := byKey(w.Servers, serverKey)
 	before := map[netip.AddrPort]*Server{}
