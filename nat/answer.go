@@ -73,6 +73,8 @@ func (w *Worker) checksumOK(j *job) bool {
 		return true
 	}
 	switch j.proto {
+	case wire.ProtoESP, wire.ProtoAH:
+		return true // they have none
 	case ProtoUDP:
 		if !w.pkt.V6 && wire.UDP(j.l4).Checksum() == 0 {
 			return true

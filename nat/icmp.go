@@ -11,14 +11,14 @@ import (
 // (ip_vs_in_icmp). All else, echo above all, is the host's.
 func (w *Worker) icmpInbound(j *job) Verdict {
 	var q wire.Packet
-	if !j.isRelated() || !w.quoted(j, &q) {
+	if !j.isRelated() || !w.quotedFlow(j, &q) {
 		return passed
 	}
 	key := conntrack.Key{
 		Client: q.Dst, ClientPort: q.DstPort,
-		Virtual: q.Src, VirtualPort: q.SrcPort, Proto: q.Proto,
+		Virtual: q.Src, VirtualPort: q.SrcPort, Proto: connProto(&q),
 	}
-	hash := w.e.table.Hash(q.Proto, q.Dst, q.DstPort)
+	hash := w.e.table.Hash(key.Proto, q.Dst, q.DstPort)
 	s := w.e.table.Shard(hash)
 	s.Lock()
 	defer s.Unlock()
@@ -84,18 +84,19 @@ func (w *Worker) icmpOutbound(j *job) Verdict {
 	if v, ok := w.icmpFromInside(j); ok {
 		return v
 	}
-	if !related && !j.isParamProblem() || !w.quoted(j, &q) {
+	if !related && !j.isParamProblem() || !w.quotedFlow(j, &q) {
 		return passed
 	}
 	server := Endpoint{Proto: q.Proto, Addr: q.Dst, Port: q.DstPort}
 	if !related {
 		return w.stray(j, server)
 	}
-	hash := w.e.table.Hash(q.Proto, q.Src, q.SrcPort)
+	proto := connProto(&q)
+	hash := w.e.table.Hash(proto, q.Src, q.SrcPort)
 	s := w.e.table.Shard(hash)
 	s.Lock()
 	defer s.Unlock()
-	c := s.Out(hash, q.Proto, q.Dst, q.DstPort, q.Src, q.SrcPort)
+	c := s.Out(hash, proto, q.Dst, q.DstPort, q.Src, q.SrcPort)
 	if c == nil {
 		return w.stray(j, server)
 	}

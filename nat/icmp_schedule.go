@@ -13,7 +13,7 @@ import (
 // scheduleError deals with an error that quotes a packet q of no connection. The
 // shard s, of the connection with that key, is locked.
 func (w *Worker) scheduleError(j *job, s *conntrack.Shard, hash uint64, key *conntrack.Key, q *wire.Packet) Verdict {
-	if !w.snap.settings.ScheduleICMP {
+	if !w.snap.settings.ScheduleICMP || isIPsec(q) {
 		return passed
 	}
 	w.mark(j) // that of the error

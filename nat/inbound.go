@@ -230,6 +230,9 @@ func (w *Worker) noServer(j *job, spec *ServiceSpec) Verdict {
 func (w *Worker) step(j *job, c *conntrack.Conn, d *dest, dir state.Dir) {
 	timeouts := w.e.timeouts.Load()
 	if c.Proto == ProtoUDP {
+		if j.proto != ProtoUDP {
+			return // IPsec's has no state
+		}
 		c.SetTimeout(timeouts.UDP)
 		c.Flags &^= conntrack.GivenUp // its server is well again
 		if dir == state.Output && c.Control != 0 {
@@ -319,7 +322,7 @@ func (w *Worker) toServer(j *job, c *conntrack.Conn, d *dest) Verdict {
 		if v, ok := w.extended(j, c, hop, false); !ok {
 			return v
 		}
-		if !forward.MasqIn(j.ip, j.l4, c.Proto, j.partial(), c) {
+		if !forward.MasqIn(j.ip, j.l4, j.proto, j.partial(), c) {
 			return drop(Truncated)
 		}
 	case conntrack.Full:

@@ -268,14 +268,16 @@ func TestOwnedByMarks(t *testing.T) {
 			"an address",
 			[]MarkRule{{to("198.51.100.9/32"), 7}},
 			"", "10.0.0.11:80",
-			slices.Concat(all(tcp, 0, "198.51.100.9"), all(udp, 0, "198.51.100.9"), all(ProtoSCTP, 0, "198.51.100.9")),
+			slices.Concat(all(tcp, 0, "198.51.100.9"), all(udp, 0, "198.51.100.9"), all(ProtoSCTP, 0, "198.51.100.9"),
+				all(wire.ProtoESP, 0, "198.51.100.9"), all(wire.ProtoAH, 0, "198.51.100.9")),
 			slices.Concat(all(tcp, 80, "10.0.0.11"), all(udp, 80, "10.0.0.11"), all(ProtoSCTP, 80, "10.0.0.11")), 0,
 		},
 		{
 			"a protocol and a port",
 			[]MarkRule{{Selector{Dst: nine, Proto: udp, FirstPort: 53, LastPort: 53}, 7}},
 			"", "10.0.0.11:0",
-			all(udp, 53, "198.51.100.9"), all(udp, 0, "10.0.0.11"), 0,
+			all(udp, 53, "198.51.100.9"),
+			slices.Concat(all(udp, 0, "10.0.0.11"), all(wire.ProtoESP, 0, "10.0.0.11"), all(wire.ProtoAH, 0, "10.0.0.11")), 0,
 		},
 		{
 			"persistent",

@@ -71,7 +71,7 @@ func (w *Worker) reply(j *job, s *conntrack.Shard, c *conntrack.Conn) Verdict {
 	if full {
 		ok = forward.FullOut(j.ip, j.l4, j.partial(), c)
 	} else {
-		ok = forward.MasqOut(j.ip, j.l4, c.Proto, j.partial(), c)
+		ok = forward.MasqOut(j.ip, j.l4, j.proto, j.partial(), c)
 	}
 	if !ok {
 		return drop(Truncated)

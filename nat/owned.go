@@ -70,7 +70,11 @@ func (s *snapshot) ownServer(svc *service, d *dest) {
 
 // destinations returns where packets for the service go, as far as it can be
 // listed.
-func destinations(rules []MarkRule, helpers helperPorts, spec *ServiceSpec) (list []Endpoint) {
+func destinations(rules []MarkRule, helpers helperPorts, spec *ServiceSpec) []Endpoint {
+	return withIPsec(withoutIPsec(rules, helpers, spec))
+}
+
+func withoutIPsec(rules []MarkRule, helpers helperPorts, spec *ServiceSpec) (list []Endpoint) {
 	k := &spec.Key
 	if k.Mark == 0 {
 		list = []Endpoint{{Proto: k.Proto, Addr: k.Addr, Port: k.Port}}
@@ -210,13 +214,13 @@ func sources(rules []MarkRule, helpers helperPorts, spec *ServiceSpec, server Se
 				list = append(list, ep)
 			}
 		}
-		return list
+		return withIPsec(list)
 	case k.Port == 0, helpers.takesAnyServerPort(spec):
 		ep.Port = 0
 	case ep.Port == 0:
 		ep.Port = k.Port
 	}
-	return []Endpoint{ep}
+	return withIPsec([]Endpoint{ep})
 }
 
 // list returns the endpoints that the selector stands for, unless it looks at

@@ -277,11 +277,13 @@ func (w *Worker) read(j *job, f *nic.Frame, i int) Verdict {
 	switch p.Parse(eth) {
 	case wire.Parsed:
 	case wire.LaterFragment:
-		if j.later = w.followed(p); !j.later {
+		if j.later = w.followed(p); !j.later && !isIPsec(p) {
 			return passed
 		}
 	case wire.OtherProtocol:
-		return passed
+		if !isIPsec(p) {
+			return passed
+		}
 	case wire.Truncated:
 		if f.Cut() {
 			return drop(CutByRing)
@@ -302,7 +304,7 @@ func (w *Worker) read(j *job, f *nic.Frame, i int) Verdict {
 	j.in = w.snap.vips.has(&p.Dst)
 	j.home = w.snap.locals.has(&p.Dst)
 	switch {
-	case j.later, p.Proto == wire.ProtoICMP, p.Proto == wire.ProtoICMPv6:
+	case j.later, p.Proto == wire.ProtoICMP, p.Proto == wire.ProtoICMPv6, isIPsec(p):
 		return undecided
 	case p.Proto != ProtoTCP && p.Proto != ProtoUDP && p.Proto != ProtoSCTP:
 		return passed
@@ -317,6 +319,9 @@ func (w *Worker) read(j *job, f *nic.Frame, i int) Verdict {
 
 // judge decides about a frame that was read.
 func (w *Worker) judge(j *job) Verdict {
+	if !j.flow && !j.later && isIPsec(w.pkt) {
+		return w.ipsec(j)
+	}
 	if len(w.snap.tunnels) > 0 && !j.flow && !j.later {
 		if v := w.tunnelError(j); v != passed {
 			return v

@@ -45,8 +45,10 @@ func frameState(l *lab) State {
 		s.Services,
 		Key{Addr: vip4.As16(), Port: servicePort, Proto: sctp},
 		tcpKey(anyService, 0),
+		Key{Addr: vip4.As16(), Proto: unix.IPPROTO_ESP}, Key{Addr: vip4.As16(), Proto: unix.IPPROTO_AH},
+		Key{Addr: vip6.As16(), Proto: unix.IPPROTO_ESP},
 	)
-	s.Servers = append(s.Servers, udpKey(anyServer, 0))
+	s.Servers = append(s.Servers, udpKey(anyServer, 0), Key{Addr: server4.As16(), Proto: unix.IPPROTO_ESP})
 	p := netip.MustParsePrefix
 	s.Networks = []netip.Prefix{p("2001:db8:7::/49"), p("198.51.101.193/25"), p("198.51.101.200/31"), p("255.255.255.0/24")}
 	s.Wide = []Wide{
@@ -294,6 +296,15 @@ func TestFrames(t *testing.T) {
 		{"TCP", toService, dropService, nil},
 		{"UDP", change(toService, func(p *packet) { p.proto = udp }), dropService, nil},
 		{"SCTP", change(toService, func(p *packet) { p.proto = sctp }), dropService, nil},
+		{"ESP", change(toService, func(p *packet) { p.proto, p.sport, p.dport = unix.IPPROTO_ESP, 1, 2 }), dropService, nil},
+		{"AH", change(toService, func(p *packet) { p.proto = unix.IPPROTO_AH }), dropService, nil},
+		{"ESP over IPv6", change(toService6, func(p *packet) { p.proto = unix.IPPROTO_ESP }), dropService, nil},
+		{"ESP from a server", packet{src: server4, dst: far4, proto: unix.IPPROTO_ESP, sport: 5, dport: 9}, dropServer, nil},
+		{"AH from a server", packet{src: server4, dst: far4, proto: unix.IPPROTO_AH, sport: 5, dport: 9}, none, nil},
+		{"ESP to a prefix", change(toService, func(p *packet) { p.dst, p.proto = wide4, unix.IPPROTO_ESP }), none, nil},
+		{"ESP from a network", packet{src: inside4, dst: far4, proto: unix.IPPROTO_ESP, sport: 5, dport: 9}, none, nil},
+		{"an error about ESP", about(front4, vip4, 3, packet{src: vip4, dst: client4, proto: unix.IPPROTO_ESP, sport: 5, dport: 9}), dropError, nil},
+		{"an error about ESP to a server", about(server4, client4, 3, packet{src: client4, dst: server4, proto: unix.IPPROTO_ESP, sport: 5, dport: 9}), dropError, nil},
 		{"DCCP", change(toService, func(p *packet) { p.proto = unix.IPPROTO_DCCP }), none, nil},
 		{"other port", change(toService, func(p *packet) { p.dport = freePort }), none, nil},
 		{"other address", change(toService, func(p *packet) { p.dst = front4 }), none, nil},
@@ -505,7 +516,9 @@ func randomPacket(rnd *rand.Rand, v6, outer bool) packet {
 		icmp, icmpTypes = unix.IPPROTO_ICMPV6, []uint8{1, 2, 3, 4, 128, 0}
 	}
 	ports := []uint16{servicePort, serverPort, deadPort, 5, 22, 7777}
-	protos := []uint8{unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_SCTP, unix.IPPROTO_TCP, unix.IPPROTO_UDP, 47, icmp, icmp, icmp}
+	protos := []uint8{
+		unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_SCTP, unix.IPPROTO_TCP, unix.IPPROTO_UDP, 47, icmp, icmp, icmp, unix.IPPROTO_ESP,
+	}
 	p := packet{
 		src: pick(addrs), dst: pick(addrs), proto: protos[rnd.IntN(len(protos))],
 		sport: ports[rnd.IntN(len(ports))], dport: ports[rnd.IntN(len(ports))],

@@ -34,7 +34,7 @@
 // are vsnat's:
 //
 //   - TCP, UDP and SCTP to a service: by its address and port, or by what else
-//     tells it ([Wide]);
+//     tells it ([Wide]); ESP and AH by their address alone;
 //   - TCP, UDP and SCTP from a real server, or from a network that is masqueraded,
 //     to an address that is not this host's, and from such a network also echo
 //     requests. Answers to the host's own connections to a real server, such as

@@ -16,17 +16,17 @@ func model(s State, kind string, ifindex int, frame []byte) int {
 		return -1
 	}
 	isLocal := slices.Contains(s.Local, outer.dst.Addr)
-	if hasPorts(outer.proto) {
+	if hasPorts(outer.proto) || isIPsec(outer.proto) {
 		if !outer.setPorts() {
 			return -1
 		}
 		if modelHas(s.Services, outer.dst) {
 			return dropService
 		}
-		if modelWide(s.Wide, ifindex, outer.src.Addr, outer.dst, nil) {
+		if hasPorts(outer.proto) && modelWide(s.Wide, ifindex, outer.src.Addr, outer.dst, nil) {
 			return dropService
 		}
-		if (modelHas(s.Servers, outer.src) || modelNetwork(s.Networks, outer.src.Addr)) && !isLocal {
+		if (modelHas(s.Servers, outer.src) || hasPorts(outer.proto) && modelNetwork(s.Networks, outer.src.Addr)) && !isLocal {
 			return dropServer
 		}
 		return -1
@@ -58,10 +58,10 @@ func model(s State, kind string, ifindex int, frame []byte) int {
 	if modelHas(s.Services, inner.src) && modelHas(s.Services, toVIP) {
 		return dropError
 	}
-	if modelWide(s.Wide, ifindex, inner.dst.Addr, inner.src, &outer.dst.Addr) {
+	if hasPorts(inner.proto) && modelWide(s.Wide, ifindex, inner.dst.Addr, inner.src, &outer.dst.Addr) {
 		return dropError
 	}
-	if (modelHas(s.Servers, inner.dst) || modelNetwork(s.Networks, inner.dst.Addr)) && !isLocal {
+	if (modelHas(s.Servers, inner.dst) || hasPorts(inner.proto) && modelNetwork(s.Networks, inner.dst.Addr)) && !isLocal {
 		return dropError
 	}
 	return -1
@@ -106,7 +106,7 @@ type modelPacket struct {
 }
 
 func (p *modelPacket) setPorts() bool {
-	if !hasPorts(p.proto) || len(p.rest) < 4 {
+	if !hasPorts(p.proto) && !isIPsec(p.proto) || len(p.rest) < 4 {
 		return false
 	}
 	p.src.Proto, p.dst.Proto = p.proto, p.proto

@@ -14,7 +14,7 @@ import (
 type Key struct {
 	Addr  nic.Addr
 	Port  uint16 // host byte order; 0 is every port of the address
-	Proto uint8  // IPPROTO_TCP, _UDP or _SCTP
+	Proto uint8  // IPPROTO_TCP, _UDP or _SCTP; with port 0 also _ESP or _AH
 }
 
 // String returns the key as "tcp 192.0.2.1:80".
@@ -27,6 +27,10 @@ func (k Key) String() string {
 		name = "udp"
 	case unix.IPPROTO_SCTP:
 		name = "sctp"
+	case unix.IPPROTO_ESP:
+		name = "esp"
+	case unix.IPPROTO_AH:
+		name = "ah"
 	}
 	return name + " " + netip.AddrPortFrom(netip.AddrFrom16(k.Addr).Unmap(), k.Port).String()
 }
@@ -50,7 +54,7 @@ func (s *State) pack() (want [numTables][]key, err error) {
 	for t, list := range [numTables][]Key{services: s.Services, servers: s.Servers} {
 		want[t] = make([]key, len(list))
 		for i, k := range list {
-			if k.Addr == ([16]byte{}) || !hasPorts(k.Proto) {
+			if k.Addr == ([16]byte{}) || !hasPorts(k.Proto) && (k.Port != 0 || !isIPsec(k.Proto)) {
 				return want, fmt.Errorf("guard: %v is no service or server: give an address, and TCP, UDP or SCTP", k)
 			}
 			want[t][i] = k.pack()
@@ -113,6 +117,10 @@ func (p *key) is4() bool { return p[keyFamily] == 4 }
 func hasPorts(proto uint8) bool {
 	return proto == unix.IPPROTO_TCP || proto == unix.IPPROTO_UDP || proto == unix.IPPROTO_SCTP
 }
+
+// isIPsec reports whether the protocol is one whose packets have no ports, but
+// belong to flows that do.
+func isIPsec(proto uint8) bool { return proto == unix.IPPROTO_ESP || proto == unix.IPPROTO_AH }
 
 // table remembers which keys the kernel has. Each is marked with the number of
 // the last diff in which it was wanted.

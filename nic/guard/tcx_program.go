@@ -114,11 +114,15 @@ func tcxProgram(maps *[numTables]*ebpf.Map, wide, networks, counts *ebpf.Map) as
 	p.ports(stkDst, stkSrc)
 	p.find(services, stkDst, "service")
 	p.anyPort(services, stkDst, "service")
+	p.ifIPsec("ipsec")
 	p.findWide(stkDst, stkSrc, 2, "service")
 	p.find(servers, stkSrc, "from server")
 	p.anyPort(servers, stkSrc, "from server")
 	p.label("echo")
 	p.findNetwork(stkSrc, "from server")
+	p.emit(asm.Ja.Label("next"))
+	p.label("ipsec")
+	p.anyPort(servers, stkSrc, "from server")
 	p.emit(asm.Ja.Label("next"))
 	p.label("from server")
 	p.findLocal(stkDst, "next")
@@ -144,11 +148,17 @@ func tcxProgram(maps *[numTables]*ebpf.Map, wide, networks, counts *ebpf.Map) as
 	p.anyPort(services, stkDst, "error of ours")
 
 	p.label("to server")
+	p.ifIPsec("ipsec to server")
 	p.findWide(stkInnerSrc, stkInnerDst, 0, "error of ours", stkDst)
 	p.findLocal(stkDst, "next")
 	p.find(servers, stkInnerDst, "error of ours")
 	p.anyPort(servers, stkInnerDst, "error of ours")
 	p.findNetwork(stkInnerDst, "error of ours")
+	p.emit(asm.Ja.Label("next"))
+
+	p.label("ipsec to server")
+	p.findLocal(stkDst, "next")
+	p.anyPort(servers, stkInnerDst, "error of ours")
 	p.emit(asm.Ja.Label("next"))
 
 	p.label("error of ours")
@@ -352,12 +362,15 @@ func (p *program) icmpType(echo int32, types ...int32) {
 }
 
 // ports completes the keys with the protocol and the ports at regL4, which
-// remain at stkPorts. Other protocols leave the program.
+// remain at stkPorts. Other protocols leave the program. What stands there in ESP
+// and AH is no port, and they are found by port 0.
 func (p *program) ports(dst, src int16) {
 	has := p.unique()
 	p.emit(
 		asm.JEq.Imm(regProto, unix.IPPROTO_TCP, has),
 		asm.JEq.Imm(regProto, unix.IPPROTO_UDP, has),
+		asm.JEq.Imm(regProto, unix.IPPROTO_ESP, has),
+		asm.JEq.Imm(regProto, unix.IPPROTO_AH, has),
 		asm.JNE.Imm(regProto, unix.IPPROTO_SCTP, "next"),
 	)
 	p.label(has)
@@ -369,6 +382,14 @@ func (p *program) ports(dst, src int16) {
 			asm.StoreMem(asm.RFP, f.key+keyProto, regProto, asm.Byte),
 		)
 	}
+}
+
+// ifIPsec jumps to label if the protocol is ESP or AH: of those only keys tell.
+func (p *program) ifIPsec(label string) {
+	p.emit(
+		asm.JEq.Imm(regProto, unix.IPPROTO_ESP, label),
+		asm.JEq.Imm(regProto, unix.IPPROTO_AH, label),
+	)
 }
 
 // find jumps to label if the key is in the table.
