@@ -22,6 +22,10 @@ type Options struct {
 	Dir string
 	// Page, if not nil, has every real server serve the paper's page.
 	Page *PageOptions
+	// Decap, if not 0, has every real server take packets out of tunnels: IPIP, GRE,
+	// and GUE at this UDP port, such as [GUEPort]. The topology is then one in which
+	// they answer clients themselves, as that of [Direct].
+	Decap int
 	// Director is the command line of the program that runs in the first
 	// director; it may be empty. Start waits until the control socket that the
 	// variable VSNAT_SOCKET names answers GET /v1/status.
@@ -51,9 +55,9 @@ type Lab struct {
 }
 
 // Start builds a cluster and starts its programs. The page servers are this
-// same program, called as `lab page`: a program that uses Start with a page
-// hands that verb to [PageMain], as [Main] does for tests. ctx ends the
-// starting, not the lab.
+// same program, called as `lab page`, and the tunnels' ends too, as `lab decap`: a
+// program that uses Start with them hands these verbs to [PageMain] and
+// [DecapMain], as [Main] does for tests. ctx ends the starting, not the lab.
 func Start(ctx context.Context, o Options) (_ *Lab, err error) {
 	l := &Lab{Dir: o.Dir}
 	if l.Dir == "" {
@@ -72,6 +76,11 @@ func Start(ctx context.Context, o Options) (_ *Lab, err error) {
 	}
 	if o.Page != nil {
 		if err := l.startPages(ctx, *o.Page); err != nil {
+			return nil, err
+		}
+	}
+	if o.Decap != 0 {
+		if err := l.startDecap(ctx, o.Decap); err != nil {
 			return nil, err
 		}
 	}
@@ -134,6 +143,7 @@ func (l *Lab) startPages(ctx context.Context, o PageOptions) error {
 		if err := errors.Join(err, file.Close(), ln.Close()); err != nil {
 			return err
 		}
+		p.ServesPage = true
 		l.Processes = append(l.Processes, p)
 	}
 	// All at once start faster than one by one, so they are awaited last.

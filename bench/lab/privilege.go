@@ -90,6 +90,9 @@ func Main(m interface{ Run() int }) {
 	if len(os.Args) > 2 && os.Args[1] == "lab" && os.Args[2] == "page" {
 		os.Exit(PageMain(os.Args[3:]))
 	}
+	if len(os.Args) > 2 && os.Args[1] == "lab" && os.Args[2] == "decap" {
+		os.Exit(DecapMain(os.Args[3:]))
+	}
 	if !privileged() && os.Getenv(again) == "" {
 		code, err := runAgain()
 		if err == nil {

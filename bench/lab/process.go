@@ -39,6 +39,8 @@ type Process struct {
 	PID     int      // as this process sees it
 	Started time.Time
 	Log     string // the file with its output
+	// ServesPage: it is a page server, which [Lab.PageStats] asks for figures.
+	ServesPage bool
 
 	cmd  *Cmd
 	done chan struct{} // closed when it has ended

@@ -188,7 +188,7 @@ func TestIPv6NarrowLink(t *testing.T) {
 		s.serveAt(serverName(ip), "["+ip6(ip)+"]:80", ip6(ip))
 	}
 	e := new(echoes)
-	s.echoUDPAt("udp6", server1, "7", e)
+	s.echoUDPAt("udp6", server1, ":7", e)
 	d := s.direct()
 	s.cluster6("-t", "80", "-m")
 	s.ipvsadm("-A -u [" + vip6 + "]:7 -s rr")

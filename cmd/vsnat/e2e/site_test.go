@@ -52,10 +52,16 @@ func newSite(t *testing.T, o lab.PaperOptions) *site {
 // newSiteOf raises a cluster with the paper's hosts and addresses.
 func newSiteOf(t *testing.T, topology lab.Topology) *site {
 	t.Helper()
+	return newSiteWith(t, lab.Options{Topology: topology})
+}
+
+// newSiteWith raises a cluster and what runs in it.
+func newSiteWith(t *testing.T, o lab.Options) *site {
+	t.Helper()
 	if why := lab.Missing(); why != "" {
 		t.Skip(why)
 	}
-	l, err := lab.Start(t.Context(), lab.Options{Topology: topology})
+	l, err := lab.Start(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}

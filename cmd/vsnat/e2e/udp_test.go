@@ -24,15 +24,16 @@ func (s *site) echoUDP(port string) *echoes {
 	s.t.Helper()
 	e := new(echoes)
 	for _, ip := range serverIPs {
-		s.echoUDPAt("udp4", ip, port, e)
+		s.echoUDPAt("udp4", ip, ":"+port, e)
 	}
 	return e
 }
 
-// echoUDPAt runs one on the host with one of serverIPs.
-func (s *site) echoUDPAt(network, ip, port string, e *echoes) {
+// echoUDPAt runs one on the host with one of serverIPs, at an address of it or at
+// all.
+func (s *site) echoUDPAt(network, ip, address string, e *echoes) {
 	s.t.Helper()
-	conn, err := s.Host(serverName(ip)).ListenPacket(network, ":"+port)
+	conn, err := s.Host(serverName(ip)).ListenPacket(network, address)
 	if err != nil {
 		s.t.Fatal(err)
 	}

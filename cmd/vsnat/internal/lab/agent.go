@@ -83,7 +83,7 @@ func (s *supervisor) status() *State {
 	var wg sync.WaitGroup
 	for i, p := range s.lab.Processes {
 		state.Processes[i].State = p.State()
-		if s.lab.Host(p.Host).Role() != lab.Server {
+		if !p.ServesPage {
 			continue
 		}
 		wg.Go(func() {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -40,7 +41,8 @@ where the kernel grants user namespaces.`,
 	}
 	cmd.AddCommand(upCommand(), runCommand(), execCommand(), statusCommand(), listCommand(), downCommand(),
 		hidden("supervise", func([]string) error { return supervise() }),
-		hidden("page", func(args []string) error { return exitWith(lab.PageMain(args)) }))
+		hidden("page", func(args []string) error { return exitWith(lab.PageMain(args)) }),
+		hidden("decap", func(args []string) error { return exitWith(lab.DecapMain(args)) }))
 	return completed(cmd)
 }
 
@@ -95,6 +97,7 @@ type recipe struct {
 	director   []string // further arguments of vsnat run
 	scheduler  string
 	method     string // how the director forwards: a key of methods
+	tunnel     string // which tunnel, if by that: a key of tunnels
 	setup      []string
 }
 
@@ -110,7 +113,8 @@ func (r *recipe) flags(cmd *cobra.Command) {
 	f.BoolVar(&r.noPage, "no-page", false, "no page servers")
 	f.BoolVar(&r.noDirector, "no-director", false, "nothing runs in the director, and it has no service")
 	f.StringArrayVar(&r.director, "director-arg", nil, "a further argument for vsnat run; may be given several times")
-	f.StringVar(&r.method, "method", "masq", "how the director forwards: masq, direct (the servers answer the client themselves) or full (they see the director for their client)")
+	f.StringVar(&r.method, "method", "masq", "how the director forwards: masq, direct or tunnel (the servers answer the client themselves), or full (they see the director for their client)")
+	f.StringVar(&r.tunnel, "tunnel", "ipip", "with --method tunnel: ipip, gue or gre")
 	f.StringVar(&r.scheduler, "scheduler", "rr", "scheduler of the service; empty for no service")
 	f.StringArrayVar(&r.setup, "setup", nil, "a shell command to run in the director when all is up; may be given several times")
 }
@@ -133,7 +137,7 @@ func (r *recipe) options(name string) (lab.Options, error) {
 	}
 	m, ok := methods[r.method]
 	if !ok {
-		return lab.Options{}, fmt.Errorf("invalid argument %q for --method: masq, direct or full", r.method)
+		return lab.Options{}, fmt.Errorf("invalid argument %q for --method: masq, direct, tunnel or full", r.method)
 	}
 	o := lab.Options{}
 	if o.Topology, err = m.topology(r.paper); err == nil {
@@ -144,6 +148,12 @@ func (r *recipe) options(name string) (lab.Options, error) {
 	}
 	if !r.noPage {
 		o.Page = &lab.PageOptions{Rate: r.rate}
+	}
+	if r.method == "tunnel" {
+		o.Decap = lab.GUEPort
+		if m.flag, ok = tunnels[r.tunnel]; !ok {
+			return lab.Options{}, fmt.Errorf("invalid argument %q for --tunnel: ipip, gue or gre", r.tunnel)
+		}
 	}
 	if !r.noDirector {
 		o.Director = append([]string{lab.Self, "run"}, r.director...)
@@ -166,10 +176,19 @@ var methods = map[string]struct {
 	"masq":   {lab.Paper, "-m"},
 	"direct": {lab.Direct, "-g"},
 	"full":   {lab.Full, "--full-nat"},
+	"tunnel": {lab.Direct, ""},
+}
+
+// tunnels are the kinds of tunnels that the servers of such a cluster take, each
+// with ipvsadm's options.
+var tunnels = map[string]string{
+	"ipip": "-i --tun-type ipip",
+	"gue":  "-i --tun-type gue --tun-port " + strconv.Itoa(lab.GUEPort) + " --tun-nocsum",
+	"gre":  "-i --tun-type gre --tun-nocsum",
 }
 
 // serviceCommands returns the ipvsadm commands of the paper: port 80 of every
-// VIP, all real servers behind it at their addresses of its family, with that flag
+// VIP, all real servers behind it at their addresses of its family, with those options
 // for the forwarding method and weight 1.
 func serviceCommands(t *lab.Topology, scheduler, method string) [][]string {
 	var commands [][]string
@@ -186,7 +205,7 @@ func serviceCommands(t *lab.Topology, scheduler, method string) [][]string {
 		for _, name := range servers {
 			for _, a := range t.Addresses {
 				if a.Host == name && a.NIC != "lo" && a.Prefix.Addr().Is4() == vip.Prefix.Addr().Is4() {
-					add("-a", "-t", service, "-r", netip.AddrPortFrom(a.Prefix.Addr(), 80).String(), method, "-w", "1")
+					add(slices.Concat([]string{"-a", "-t", service, "-r", netip.AddrPortFrom(a.Prefix.Addr(), 80).String()}, strings.Fields(method), []string{"-w", "1"})...)
 				}
 			}
 		}

@@ -153,6 +153,32 @@ func TestServiceCommands(t *testing.T) {
 	}
 }
 
+func TestServiceCommandsOfTunnels(t *testing.T) {
+	for tunnel, want := range map[string]string{
+		"ipip": "-i --tun-type ipip",
+		"gue":  "-i --tun-type gue --tun-port 5555 --tun-nocsum",
+		"gre":  "-i --tun-type gre --tun-nocsum",
+		"sit":  "",
+	} {
+		r := recipe{method: "tunnel", tunnel: tunnel, subnet: "10.0.100.0/24", scheduler: "rr"}
+		r.paper.Servers = 1
+		o, err := r.options("x")
+		if want == "" {
+			if err == nil || !strings.Contains(err.Error(), "--tunnel") {
+				t.Errorf("%s: %v", tunnel, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = "ipvsadm -a -t 192.168.28.167:80 -r 10.0.100.11:80 " + want + " -w 1"
+		if got := strings.Join(o.Setup[1][1:], " "); got != want || o.Decap != lab.GUEPort {
+			t.Errorf("%s, port %d, want %s", got, o.Decap, want)
+		}
+	}
+}
+
 // In a lab ipvsadm is the one that speaks to its director.
 func TestOwnDirInPath(t *testing.T) {
 	exe, err := os.Executable()
