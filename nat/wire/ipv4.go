@@ -201,15 +201,15 @@ type IPv4Fields struct {
 // Encode writes a header without options, its checksum included, to the first
 // [IPv4MinLen] bytes of b.
 func (b IPv4) Encode(f *IPv4Fields) {
-	_ = b[IPv4MinLen-1]
-	b[ip4VerIHL] = 4<<4 | IPv4MinLen/4
-	b[ip4TOS] = f.TOS
-	binary.BigEndian.PutUint16(b[ip4TotalLen:], uint16(f.TotalLen))
-	binary.BigEndian.PutUint16(b[ip4ID:], f.ID)
-	binary.BigEndian.PutUint16(b[ip4FlagsOff:], f.Flags|uint16(f.FragmentOffset/8)&ip4OffsetMask)
-	b[ip4TTL] = f.TTL
-	b[ip4Protocol] = f.Protocol
-	copy(b[ip4Src:ip4Src+4], f.Src[:])
-	copy(b[ip4Dst:ip4Dst+4], f.Dst[:])
-	b.SetChecksum(b.CalculateChecksum())
+	h := b[:IPv4MinLen:IPv4MinLen]
+	w0 := (4<<4|IPv4MinLen/4)<<24 | uint32(f.TOS)<<16 | uint32(uint16(f.TotalLen))
+	w1 := uint32(f.ID)<<16 | uint32(f.Flags|uint16(f.FragmentOffset/8)&ip4OffsetMask)
+	w2 := uint32(f.TTL)<<24 | uint32(f.Protocol)<<16
+	src, dst := binary.BigEndian.Uint32(f.Src[:]), binary.BigEndian.Uint32(f.Dst[:])
+	c := ^Fold(uint64(w0) + uint64(w1) + uint64(w2) + uint64(src) + uint64(dst))
+	binary.BigEndian.PutUint32(h[ip4VerIHL:], w0)
+	binary.BigEndian.PutUint32(h[ip4ID:], w1)
+	binary.BigEndian.PutUint32(h[ip4TTL:], w2|uint32(c))
+	binary.BigEndian.PutUint32(h[ip4Src:], src)
+	binary.BigEndian.PutUint32(h[ip4Dst:], dst)
 }
