@@ -12,7 +12,7 @@ import (
 func completed(cmd *cobra.Command) *cobra.Command {
 	for _, verb := range cmd.Commands() {
 		words := map[string]complete.Func{
-			"method": complete.Words("masq", "direct", "tunnel"), "tunnel": complete.Words("ipip", "gue", "gre"), "scheduler": complete.Schedulers, "name": completeNames, "host": complete.Words("client", "director"),
+			"method": complete.Words("masq", "direct", "tunnel", "full"), "tunnel": complete.Words("ipip", "gue", "gre"), "scheduler": complete.Schedulers, "name": completeNames, "host": complete.Words("client", "director"),
 		}
 		for name := range words {
 			if verb.Flags().Lookup(name) == nil {
