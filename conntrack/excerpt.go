@@ -1,6 +1,9 @@
 package conntrack
 
-import "sync/atomic"
+import (
+	"math"
+	"sync/atomic"
+)
 
 // Copy returns a copy of the connection, to be looked at when its shard is not
 // locked any more. In a table it is of no use.
@@ -19,15 +22,16 @@ func (c *Conn) Copy() Conn {
 const excerptRoom = 64
 
 // Excerpt returns a table of copies: of the connections of some clients, those
-// that a packet from there would make its own, and what controls them. Of a key
-// the client's address, port and protocol count; port 0 is for templates. What
-// happens in the excerpt is not seen in t. It has room for more connections if t
-// has, and is for work on few.
-func (t *Table) Excerpt(clients ...Key) (*Table, error) {
+// that a packet from there would make its own, those that have certain ports, and
+// what controls them. Of a key the client's address, port and protocol count; port
+// 0 is for templates. What happens in the excerpt is not seen in t. It has room for
+// more connections if t has, and is for work on few.
+func (t *Table) Excerpt(clients []Key, ports []PortKey) (*Table, error) {
 	o, err := New(Config{Shards: 1, Buckets: t.buckets})
 	if err != nil {
 		return nil, err
 	}
+	o.seed = t.seed
 	x := excerpt{from: t, to: o, twins: make(map[Ref]Ref)}
 	for i := range clients {
 		k := &clients[i]
@@ -36,8 +40,54 @@ func (t *Table) Excerpt(clients ...Key) (*Table, error) {
 			x.chain(t.NoCPort(), k, 0)
 		}
 	}
+	book := t.Book()
+	if book != nil {
+		for i := range ports {
+			x.port(book.Find(book.Hash(&ports[i])))
+		}
+	}
 	o.max = o.n.Load() + max(0, min(t.max-t.n.Load(), excerptRoom))
+	if book != nil {
+		o.OpenBook()
+		x.book(book)
+	}
 	return o, nil
+}
+
+// port copies the connection that has a port, if there is one.
+func (x *excerpt) port(r Ref) {
+	if r == 0 {
+		return
+	}
+	s := x.from.Home(r)
+	s.Lock()
+	c := s.Get(r)
+	var twin copied
+	if c != nil {
+		twin = s.copied(c)
+	}
+	s.Unlock()
+	if c != nil {
+		x.add(&twin)
+	}
+}
+
+// book gives the copies the ports that their originals have.
+func (x *excerpt) book(from *Book) {
+	for was, is := range x.twins {
+		s := x.to.Home(is)
+		s.Lock()
+		if c := s.Get(is); s.Ext(c) != nil && s.Ext(c).LocalPort != 0 {
+			k := c.portKey(s.Ext(c))
+			hash, to := from.Hash(&k), x.to.Book()
+			from.change(hash, was, func(_, note *atomic.Uint64) {
+				if to.take(hash, is, math.MaxInt64) {
+					to.change(hash, is, func(_, twin *atomic.Uint64) { twin.Store(note.Load()) })
+				}
+			})
+		}
+		s.Unlock()
+	}
 }
 
 // copied is a connection with its extension.

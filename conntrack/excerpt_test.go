@@ -65,7 +65,7 @@ func TestExcerpt(t *testing.T) {
 	n.Unlock()
 
 	before := table.Len()
-	o, err := table.Excerpt(k, template)
+	o, err := table.Excerpt([]Key{k, template}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

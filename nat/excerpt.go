@@ -39,7 +39,9 @@ func (e *Engine) excerpt(p *wire.Packet, mark uint32) (*excerpt, error) {
 			clients = append(clients, key)
 		}
 	}
-	table, err := e.table.Excerpt(clients...)
+	// If it comes back to a port of a pool.
+	ports := []conntrack.PortKey{{Local: p.Dst, LocalPort: p.DstPort, Remote: p.Src, RemotePort: p.SrcPort, Proto: p.Proto}}
+	table, err := e.table.Excerpt(clients, ports)
 	if err != nil {
 		return nil, err
 	}
@@ -81,6 +83,8 @@ func (x *excerpt) engine(table *conntrack.Table) error {
 	to.timeouts.Store(e.timeouts.Load())
 	to.dropCounter.Store(e.dropCounter.Load())
 	to.settings, to.defences, to.rules = e.settings, e.defences, e.rules
+	to.pools, to.masquerades, to.helperPorts = e.pools, e.masquerades, e.helperPorts
+	to.tunnelIDs.Store(e.tunnelIDs.Load())
 	to.memory, to.memoryKnown = e.memory, e.memoryKnown
 	to.dests = make([]*dest, len(e.dests))
 	x.to = to
@@ -136,6 +140,10 @@ func (x *excerpt) destLocked(d *dest) *dest {
 	twin.upper.Store(d.upper.Load())
 	twin.lower.Store(d.lower.Load())
 	twin.templates.Store(d.templates.Load())
+	twin.tunnel.store(d.tunnel.load())
+	twin.pathMTU.mtu.Store(d.pathMTU.mtu.Load())
+	twin.pathMTU.until.Store(d.pathMTU.until.Load())
+	twin.pool.Store(d.pool.Load())
 	twin.life.down, twin.life.event, twin.life.since, twin.life.swept = d.life.down, d.life.event, d.life.since, d.life.swept
 	x.dests[&d.Server] = twin
 	for len(x.to.dests) <= int(d.ID) {

@@ -55,7 +55,7 @@ func (e *Engine) Explain(q Question, now int64) (*Decision, error) {
 	}
 	x.worker = x.to.NewWorker(q.NIC)
 	d := x.judge(q.NIC, f, now)
-	if d.Service == nil && d.Found == nil && d.From != ServerSide {
+	if d.Service == nil && d.Found == nil && d.Connection == nil {
 		d.Cause, d.Near = NoService, e.near(&p)
 	}
 	if len(d.Out) == 1 && d.Out[0].Kind == Forward && d.From == ClientSide && d.Connection != nil {
@@ -117,7 +117,7 @@ func (x *excerpt) down(servers []ServerKey, now int64) error {
 		}
 		if !found {
 			return fmt.Errorf("nat: no service that has to do with this packet has the server %s: there is %s",
-				AddrPort(key.Addr, key.Port), strings.Join(have, ", "))
+				strings.TrimSuffix(AddrPort(key.Addr, key.Port).String(), ":0"), strings.Join(have, ", "))
 		}
 	}
 	return nil

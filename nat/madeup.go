@@ -23,7 +23,9 @@ func (q *Question) frame() nic.Frame {
 // answerTo returns what the server sends back that is given the decision's packet;
 // ok is false if its answer does not pass here.
 func answerTo(d *Decision) (f nic.Frame, ok bool) {
-	if d.Connection.Method() != conntrack.Masq {
+	switch d.Connection.Method() {
+	case conntrack.Masq, conntrack.Full, conntrack.Outbound:
+	default:
 		return f, false
 	}
 	h := &d.Out[0].Headers

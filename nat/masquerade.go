@@ -129,6 +129,9 @@ func (w *Worker) goesOut(j *job, n *inside, sport, dport uint16) Verdict {
 	if c != nil && c.Method() != conntrack.Outbound {
 		c = nil
 	}
+	if c != nil {
+		w.watch.found(c, nil, ClientSide)
+	}
 	v, ok := w.routable(j, hop)
 	if !ok {
 		return v
@@ -143,6 +146,7 @@ func (w *Worker) goesOut(j *job, n *inside, sport, dport uint16) Verdict {
 		}
 		c.Flags |= conntrack.Flags(conntrack.Outbound) | conntrack.Inactive
 		c.Dest, c.DestPort = p.Dst, dport
+		w.watch.made(c, nil)
 	}
 	over := finished(c)
 	if fresh || over && !s.HasPort(c) {
@@ -207,6 +211,7 @@ func (w *Worker) icmpFromInside(j *job) (Verdict, bool) {
 // backInside deals with a packet from outside of connection c, whose shard s is
 // locked.
 func (w *Worker) backInside(j *job, s *conntrack.Shard, c *conntrack.Conn) Verdict {
+	w.watch.found(c, nil, ServerSide)
 	hop := w.hop(c.Client)
 	v, ok := w.routable(j, hop)
 	if !ok {

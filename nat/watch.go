@@ -195,6 +195,7 @@ func (t *watch) named(c *conntrack.Conn) {
 // made notes a new connection.
 func (t *watch) made(c *conntrack.Conn, d *dest) {
 	if t != nil {
+		t.d.From = ClientSide
 		t.connection, t.once, t.server = c.Ref(), c.Flags&conntrack.OnePacket != 0, d
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -28,11 +27,14 @@ func connsCommand() *cobra.Command {
 		Short: "List connections and persistence templates",
 		Long: `List the connections of the running director, and its persistence templates, in
 no particular order. Each line has the age, the time until it ends if nothing
-comes, and the client's packets. Filters given together must all agree; an
-ENDPOINT is an address, an address with a port, or a network.`,
+comes, the bytes from the client and from the server, and why it has its server:
+scheduled, template, helper, moved (by policy), bypass or synced (told by another
+director). JSON has more. Filters given together must all agree; an ENDPOINT is
+an address, an address with a port, or a network.`,
 		Example: `  vsnat conns --server 10.0.0.11
   vsnat conns --client 192.0.2.0/24 --state established,fin_wait
   vsnat conns --vip 192.0.2.1:53 --proto udp --limit 20
+  vsnat conns --server 10.0.0.12 --why moved
   vsnat conns --templates --json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -76,6 +78,7 @@ ENDPOINT is an address, an address with a port, or a network.`,
 	flags.Var(&f.server, "server", "only of servers at this `ENDPOINT`")
 	flags.StringSliceVar(&f.states, "state", nil, "only in these states, such as established")
 	flags.StringVar(&f.proto, "proto", "", "only of this protocol: tcp, udp or sctp")
+	flags.StringSliceVar(&f.why, "why", nil, "only those that have their server for this, such as moved")
 	flags.BoolVar(&f.templates, "templates", false, "only persistence templates")
 	flags.IntVar(&limit, "limit", 0, "at most so many; 0 is all")
 	v.registerWatched(cmd)
@@ -143,7 +146,7 @@ func watchConns(cmd *cobra.Command, v *view, f *connFilter, limit int) error {
 // connFilter tells which connections are wanted. The zero value takes all.
 type connFilter struct {
 	client, virtual, server endpointFilter
-	states                  []string
+	states, why             []string
 	proto                   string
 	templates               bool
 }
@@ -152,7 +155,12 @@ func (f *connFilter) takes(c *control.Connection) bool {
 	return f.client.takes(c.Client) && f.virtual.takes(c.Virtual) && f.server.takes(c.Destination) &&
 		(f.proto == "" || strings.EqualFold(f.proto, string(c.Protocol))) &&
 		(!f.templates || c.Template) &&
-		(len(f.states) == 0 || slices.ContainsFunc(f.states, func(s string) bool { return strings.EqualFold(s, c.State) }))
+		oneOf(f.states, c.State) && oneOf(f.why, c.Why)
+}
+
+// oneOf reports whether the word is one of those that are wanted; none are all.
+func oneOf(wanted []string, word string) bool {
+	return len(wanted) == 0 || slices.ContainsFunc(wanted, func(s string) bool { return strings.EqualFold(s, word) })
 }
 
 // endpointFilter is a network, and a port if that is not 0. The zero value takes
@@ -197,12 +205,12 @@ func (e *endpointFilter) Set(s string) error {
 
 // connColumns is the format of a line: lines come as the director sends them, so
 // that the columns have fixed widths.
-const connColumns = "%-4s %-11s %7s %7s %8s  %-21s %-21s %s\n"
+const connColumns = "%-4s %-11s %6s %6s %6s %6s %-9s %-21s %-21s %s\n"
 
-var connTitles = []any{"PRO", "STATE", "AGE", "ENDS IN", "PACKETS", "CLIENT", "VIRTUAL", "SERVER"}
+var connTitles = []any{"PRO", "STATE", "AGE", "ENDS", "IN", "OUT", "WHY", "CLIENT", "VIRTUAL", "SERVER"}
 
 func printConn(w io.Writer, c *control.Connection) error {
 	_, err := fmt.Fprintf(w, connColumns, strings.ToLower(string(c.Protocol)), c.State, human.Seconds(c.Age), human.Seconds(c.Expires),
-		strconv.FormatUint(uint64(c.InPkts), 10), c.Client, c.Virtual, c.Destination)
+		human.Count(c.InBytes), human.Count(c.OutBytes), c.Why, c.Client, c.Virtual, c.Destination)
 	return err
 }

@@ -11,7 +11,7 @@ import (
 func TestConnFilter(t *testing.T) {
 	conn := control.Connection{
 		Protocol: control.TCP, Client: netip.MustParseAddrPort("192.0.2.7:40000"), Virtual: netip.MustParseAddrPort("192.0.2.1:80"),
-		Destination: netip.MustParseAddrPort("10.0.0.11:8080"), State: "ESTABLISHED",
+		Destination: netip.MustParseAddrPort("10.0.0.11:8080"), State: "ESTABLISHED", Why: "moved",
 	}
 	for _, c := range []struct {
 		args string
@@ -32,6 +32,8 @@ func TestConnFilter(t *testing.T) {
 		{"--proto TCP", true},
 		{"--proto udp", false},
 		{"--templates", false},
+		{"--why scheduled,moved", true},
+		{"--why template", false},
 	} {
 		var f connFilter
 		cmd := connsCommand()
@@ -50,6 +52,7 @@ func TestConnFilter(t *testing.T) {
 		set(&f.server, "server")
 		f.proto = cmd.Flag("proto").Value.String()
 		f.states, _ = cmd.Flags().GetStringSlice("state")
+		f.why, _ = cmd.Flags().GetStringSlice("why")
 		f.templates, _ = cmd.Flags().GetBool("templates")
 		if got := f.takes(&conn); got != c.want {
 			t.Errorf("%q: %v", c.args, got)
@@ -67,7 +70,7 @@ func TestPrintConn(t *testing.T) {
 	for _, seconds := range []uint32{0, 59, 60, 3599, 3600, 86399, 86400, 1 << 31} {
 		c := control.Connection{
 			Protocol: control.UDP, Client: netip.MustParseAddrPort("255.255.255.255:65535"), Virtual: netip.MustParseAddrPort("192.0.2.1:53"),
-			Destination: netip.MustParseAddrPort("10.0.0.11:53"), State: "UDP", Age: seconds, Expires: 300, InPkts: 1,
+			Destination: netip.MustParseAddrPort("10.0.0.11:53"), State: "UDP", Age: seconds, Expires: 300, InBytes: 1 << 40, OutBytes: 99, Why: "scheduled",
 		}
 		if err := printConn(&out, &c); err != nil {
 			t.Fatal(err)
@@ -75,7 +78,7 @@ func TestPrintConn(t *testing.T) {
 	}
 	for i, want := range []string{"0s", "59s", "1m00s", "59m59s", "1h00m", "23h59m", "1d00h", "24855d03h"} {
 		line := strings.Split(out.String(), "\n")[i]
-		if f := strings.Fields(line); f[2] != want || f[3] != "5m00s" || len(line) > 102 {
+		if f := strings.Fields(line); f[2] != want || f[3] != "5m00s" || f[4] != "1.10T" || f[5] != "99" || f[6] != "scheduled" {
 			t.Errorf("%q, want age %s", line, want)
 		}
 	}

@@ -56,6 +56,10 @@ var endpoints = []Endpoint{
 		Method: http.MethodGet, Path: "connections", About: "The connection table, one connection a line, in no particular order",
 		Answer: Connection{}, Lines: true, handle: (*Server).serveConnections,
 	},
+	{
+		Method: http.MethodPost, Path: "explain", About: "What would become of a packet, and why; nothing is sent and nothing changes",
+		Body: Question{}, Answer: Decision{}, handle: (*Server).serveExplain,
+	},
 	getting("timeouts", "The timeouts that ipvsadm --set changes", Director.Timeouts),
 	getting("daemons", "Connection synchronisation daemons", func(d Director) daemonsAnswer { return daemonsAnswer{append([]Daemon{}, d.Daemons()...)} }),
 	getting("settings", "The settings that the kernel has at net.ipv4.vs", func(d Director) settingsAnswer { return settingsAnswer{d.Settings()} }),

@@ -184,7 +184,7 @@ func TestGet(t *testing.T) {
 		`"stats":{"conns":2,"in_pkts":0,"out_pkts":0,"in_bytes":0,"out_bytes":0,"cps":1,"in_pps":0,"out_pps":0,"in_bps":0,"out_bps":0},` +
 		`"servers":[{"address":"10.2.0.1","port":80,"method":"masq","weight":1,"active":3,"inactive":0,"persistent":0}]}`
 	const one = `{"services":[` + entry + `]}`
-	const conn = `{"protocol":"tcp","client":"10.0.0.0:4000","virtual":"","destination":"","state":"ESTABLISHED","age":0,"expires":900,"in_pkts":0}`
+	const conn = `{"protocol":"tcp","client":"10.0.0.0:4000","virtual":"","destination":"","state":"ESTABLISHED","age":0,"expires":900,"in_pkts":0,"in_bytes":0,"out_bytes":0}`
 	for _, c := range []struct {
 		method, target string
 		status         int

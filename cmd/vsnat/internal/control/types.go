@@ -219,8 +219,13 @@ type Connection struct {
 	Template bool           `json:"template,omitempty"`
 	FWMark   uint32         `json:"fwmark,omitempty"`
 	InPkts   uint32         `json:"in_pkts"`
-	PE       string         `json:"pe,omitempty"`
-	PEData   string         `json:"pe_data,omitempty"`
+	InBytes  uint64         `json:"in_bytes"`  // of IP packets from the client
+	OutBytes uint64         `json:"out_bytes"` // and of those from the server that passed here
+	// Why is how the connection came to its server: scheduled, template, helper,
+	// moved, bypass or synced.
+	Why    string `json:"why,omitempty"`
+	PE     string `json:"pe,omitempty"`
+	PEData string `json:"pe_data,omitempty"`
 }
 
 // Timeouts are what ipvsadm --set changes, in seconds: of established TCP, of

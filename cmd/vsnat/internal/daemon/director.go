@@ -153,17 +153,7 @@ func (d *daemon) Service(id control.ServiceID) (control.ServiceEntry, error) {
 
 func (d *daemon) entry(s *nat.ServiceInfo) control.ServiceEntry {
 	e := control.ServiceEntry{
-		Service: control.Service{
-			ServiceID: serviceID(s.Key),
-			Scheduler: s.Scheduler,
-			Flags:     serviceFlags(&s.ServiceSpec),
-			Timeout:   s.Timeout,
-			Netmask:   control.Netmask(s.Netmask),
-
-			MHTableSize: uint32(s.Tuning.MHTableSize),
-			LRTHalfLife: uint32(s.Tuning.LRTHalfLife.Milliseconds()),
-			Life:        life.Of(s.Life),
-		},
+		Service:    serviceOf(&s.ServiceSpec),
 		Stats:      stats(&s.Counters, &s.Rates),
 		LifeCounts: lifeCounts(&s.LifeCounts),
 		Servers:    make([]control.ServerEntry, len(s.Servers)),
@@ -175,6 +165,21 @@ func (d *daemon) entry(s *nat.ServiceInfo) control.ServiceEntry {
 		e.Removed = append(e.Removed, d.serverEntry(&s.Removed[i]))
 	}
 	return e
+}
+
+// serviceOf is the inverse of serviceSpec.
+func serviceOf(s *nat.ServiceSpec) control.Service {
+	return control.Service{
+		ServiceID: serviceID(s.Key),
+		Scheduler: s.Scheduler,
+		Flags:     serviceFlags(s),
+		Timeout:   s.Timeout,
+		Netmask:   control.Netmask(s.Netmask),
+
+		MHTableSize: uint32(s.Tuning.MHTableSize),
+		LRTHalfLife: uint32(s.Tuning.LRTHalfLife.Milliseconds()),
+		Life:        life.Of(s.Life),
+	}
 }
 
 func (d *daemon) serverEntry(v *nat.ServerInfo) control.ServerEntry {
@@ -206,31 +211,41 @@ func stats(c *nat.Counters, r *nat.Rates) control.Stats {
 func (d *daemon) Connections(cursor uint64, buf []control.Connection) (n int, next uint64) {
 	now := d.now()
 	next = d.engine.Table().Scan(cursor, len(buf), func(c *conntrack.Conn) {
-		buf[n] = control.Connection{
-			Protocol:    control.ProtocolOf(c.Proto),
-			Client:      nat.AddrPort(c.Client, c.ClientPort),
-			Virtual:     nat.AddrPort(c.Virtual, c.VirtualPort),
-			Destination: nat.AddrPort(c.Dest, c.DestPort),
-			State:       c.StateName(),
-			Age:         uint32(max(now-c.Created(), 0) / 1e9),
-			Expires:     uint32(max(c.Expires-now, 0) / 1e9),
-			Method:      methodName(c.Method()),
-			Template:    c.Flags&conntrack.Template != 0,
-			FWMark:      c.Mark,
-			InPkts:      c.InPkts,
-		}
-		switch c.Proto {
-		case wire.ProtoICMP:
-			buf[n].Protocol = control.ICMP
-		case wire.ProtoICMPv6:
-			buf[n].Protocol = control.ICMPv6
-		}
-		if x := d.engine.Table().Home(c.Ref()).Ext(c); x != nil && x.LocalPort != 0 {
-			buf[n].Local = nat.AddrPort(x.Local, x.LocalPort)
-		}
+		buf[n] = connection(c, d.engine.Table().Home(c.Ref()).Ext(c), now)
 		n++
 	})
 	return n, next
+}
+
+// connection puts a connection, with its extension or nil, in the words of the
+// control API.
+func connection(c *conntrack.Conn, x *conntrack.Ext, now int64) control.Connection {
+	told := control.Connection{
+		Protocol:    control.ProtocolOf(c.Proto),
+		Client:      nat.AddrPort(c.Client, c.ClientPort),
+		Virtual:     nat.AddrPort(c.Virtual, c.VirtualPort),
+		Destination: nat.AddrPort(c.Dest, c.DestPort),
+		State:       c.StateName(),
+		Age:         uint32(max(now-c.Created(), 0) / 1e9),
+		Expires:     uint32(max(c.Expires-now, 0) / 1e9),
+		Method:      methodName(c.Method()),
+		Template:    c.Flags&conntrack.Template != 0,
+		FWMark:      c.Mark,
+		InPkts:      c.InPkts,
+		InBytes:     c.InBytes,
+		OutBytes:    c.OutBytes,
+		Why:         c.Why().String(),
+	}
+	switch c.Proto {
+	case wire.ProtoICMP:
+		told.Protocol = control.ICMP
+	case wire.ProtoICMPv6:
+		told.Protocol = control.ICMPv6
+	}
+	if x != nil && x.LocalPort != 0 {
+		told.Local = nat.AddrPort(x.Local, x.LocalPort)
+	}
+	return told
 }
 
 // Timeouts implements [control.Director].

@@ -321,7 +321,7 @@ func TestTimeoutsCountersAndConnections(t *testing.T) {
 		}
 	}
 	want := control.Connection{
-		Protocol: control.TCP, Client: from(1), Virtual: vip, Destination: other, State: "ESTABLISHED", Method: control.Masq, InPkts: 2,
+		Protocol: control.TCP, Client: from(1), Virtual: vip, Destination: other, State: "ESTABLISHED", Method: control.Masq, InPkts: 2, InBytes: 80, Why: "scheduled",
 	}
 	if len(all) != 1 || all[0].Expires < 90 || all[0].Expires > 100 {
 		t.Fatalf("%+v", all)
