@@ -120,8 +120,9 @@ func (w *Worker) answerError(j *job, src Addr, t trouble, mtu int) Verdict {
 	if t != packetTooBig && !w.mayAnswer(to) {
 		return drop(ICMPLimited)
 	}
-	if w.pkt.V6 && !w.routes.Local(src) {
-		// What comes to the host by its mark has no address of the host.
+	if w.pkt.V6 && !w.routes.own.has(&src) {
+		// What comes to the host by its mark alone goes to no address of the host,
+		// even if a route makes it local (icmp6_send in net/ipv6/icmp.c).
 		if hop := w.hop(to); hop.Src != (Addr{}) {
 			src = hop.Src
 		}

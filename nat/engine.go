@@ -100,7 +100,19 @@ type Engine struct {
 	swept       int64 // when the trash was last looked through
 }
 
-type routesBox struct{ nic.Routes }
+// routesBox is the view of routes that is in force.
+type routesBox struct {
+	nic.Routes
+	own addrSet // the host's addresses, those of whole prefixes left out
+}
+
+func newRoutesBox(r nic.Routes) *routesBox {
+	b := &routesBox{Routes: r}
+	for _, a := range r.Locals() {
+		b.own.add(a)
+	}
+	return b
+}
 
 // New returns an engine without services. It forwards nothing before
 // SetRoutes.
@@ -120,7 +132,7 @@ func New(opt Options) (*Engine, error) {
 	timeouts := state.DefaultTimeouts()
 	e.timeouts.Store(&timeouts)
 	e.lifeDue.Store(math.MaxInt64)
-	e.routes.Store(&routesBox{noRoutes{}})
+	e.routes.Store(newRoutesBox(noRoutes{}))
 	e.publish()
 	return e, nil
 }
@@ -128,7 +140,7 @@ func New(opt Options) (*Engine, error) {
 // SetRoutes gives the engine a new view of the host's routes and neighbours. It
 // reports whether Owned may have changed.
 func (e *Engine) SetRoutes(r nic.Routes) (changed bool) {
-	e.routes.Store(&routesBox{r})
+	e.routes.Store(newRoutesBox(r))
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.followPools()

@@ -394,7 +394,7 @@ func TestAddressIsLearned(t *testing.T) {
 	r := *b.routes
 	r.routes = slices.Clone(r.routes)
 	r.routes[1].hop.Src = netip.MustParseAddr("10.0.0.2").As16()
-	b.e.routes.Store(&routesBox{&r}) // as a multipath route may choose
+	b.e.routes.Store(newRoutesBox(&r)) // as a multipath route may choose
 	if v, _ := b.in(clientNIC, packet(ProtoTCP, client, vip, wire.SYN, nil)); v != drop(NoPort) {
 		t.Fatalf("%v (%v)", v, v.Reason)
 	}

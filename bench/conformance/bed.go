@@ -31,6 +31,18 @@ func (d *kernel) furnish() (err error) {
 			return err
 		}
 	}
+	for name, value := range map[string]int{
+		"net/ipv6/conf/all/disable_ipv6":      0,
+		"net/ipv6/conf/default/disable_ipv6":  0,
+		"net/ipv6/conf/all/forwarding":        1,
+		"net/ipv6/conf/default/addr_gen_mode": 1, // no link-local addresses
+		"net/ipv6/conf/default/accept_ra":     0,
+		"net/ipv6/icmp/ratemask":              255, // of no error
+	} {
+		if err := sysctl(name, value); err != nil {
+			return err
+		}
+	}
 	for s, to := range map[side]netip.Prefix{clients: clientNet, servers: serverNet} {
 		if d.nics[s], err = tun(s.String(), to); err != nil {
 			return err
@@ -40,17 +52,36 @@ func (d *kernel) furnish() (err error) {
 	if err != nil {
 		return fmt.Errorf("find lo: %w", err)
 	}
+	if err := netlink.LinkSetUp(lo); err != nil {
+		return fmt.Errorf("set lo up: %w", err)
+	}
+	all := append([]netip.Addr{}, vips...)
 	for _, a := range vips {
+		all = append(all, six(a))
+	}
+	for _, a := range all {
 		if err := netlink.AddrAdd(lo, &netlink.Addr{IPNet: netlink.NewIPNet(a.AsSlice())}); err != nil {
 			return fmt.Errorf("add the address %s to lo: %w", a, err)
 		}
 	}
-	local := netlink.Route{
-		LinkIndex: lo.Attrs().Index, Dst: ipNet(markedVIPs),
-		Type: unix.RTN_LOCAL, Table: unix.RT_TABLE_LOCAL, Scope: netlink.SCOPE_HOST,
+	for _, to := range []netip.Prefix{markedVIPs, sixNet(markedVIPs)} {
+		local := netlink.Route{
+			LinkIndex: lo.Attrs().Index, Dst: ipNet(to),
+			Type: unix.RTN_LOCAL, Table: unix.RT_TABLE_LOCAL, Scope: netlink.SCOPE_HOST,
+		}
+		if err := netlink.RouteAdd(&local); err != nil {
+			return fmt.Errorf("make %s local: %w", to, err)
+		}
 	}
-	if err := netlink.RouteAdd(&local); err != nil {
-		return fmt.Errorf("make %s local: %w", markedVIPs, err)
+	// Now that there is the address that they name.
+	for s, to := range map[side]netip.Prefix{clients: clientNet, servers: serverNet} {
+		link, err := netlink.LinkByName(s.String())
+		if err == nil {
+			err = netlink.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(sixNet(to)), Src: six(vips[0]).AsSlice()})
+		}
+		if err != nil {
+			return fmt.Errorf("make a route to %s: %w", sixNet(to), err)
+		}
 	}
 	if err := markPackets(); err != nil {
 		return fmt.Errorf("give packets a firewall mark with tc: %w", err)
@@ -114,12 +145,19 @@ func markPackets() error {
 	edit := netlink.NewSkbEditAction()
 	value := uint32(mark)
 	edit.Mark = &value
-	to := ipNet(markedVIPs)
-	return netlink.FilterAdd(&netlink.Flower{
-		FilterAttrs: netlink.FilterAttrs{LinkIndex: at.LinkIndex, Parent: at.Handle, Priority: 1, Protocol: unix.ETH_P_IP},
-		DestIP:      to.IP, DestIPMask: to.Mask, EthType: unix.ETH_P_IP,
-		Actions: []netlink.Action{edit},
-	})
+	for i, f := range []struct {
+		proto uint16
+		to    *net.IPNet
+	}{{unix.ETH_P_IP, ipNet(markedVIPs)}, {unix.ETH_P_IPV6, ipNet(sixNet(markedVIPs))}} {
+		if err := netlink.FilterAdd(&netlink.Flower{
+			FilterAttrs: netlink.FilterAttrs{LinkIndex: at.LinkIndex, Parent: at.Handle, Priority: uint16(1 + i), Protocol: f.proto},
+			DestIP:      f.to.IP, DestIPMask: f.to.Mask, EthType: f.proto,
+			Actions: []netlink.Action{edit},
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // kernelRelease is what uname -r says.

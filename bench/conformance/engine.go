@@ -44,7 +44,9 @@ func newEngine(seed uint64) (*engine, error) {
 	e.SetRoutes(host{})
 	e.Update(func(tx *nat.Tx) {
 		tx.ChangeTimeouts(func(t *state.Timeouts) { t.Set(tcpTimeout*1e9, tcpFinTimeout*1e9, udpTimeout*1e9) })
-		err = tx.SetMarkRules([]nat.MarkRule{{Selector: nat.Selector{Dst: markedVIPs}, Mark: mark}})
+		err = tx.SetMarkRules([]nat.MarkRule{
+			{Selector: nat.Selector{Dst: markedVIPs}, Mark: mark}, {Selector: nat.Selector{Dst: sixNet(markedVIPs)}, Mark: mark},
+		})
 	})
 	d := &engine{e: e}
 	for s := range d.workers {
@@ -105,7 +107,7 @@ func (d *engine) send(from side, ip []byte) (all []departed, err error) {
 	f := nic.Frame{Buf: make([]byte, nic.VNetHdrLen+wire.EthernetLen+len(ip)), Type: nic.ToHost}
 	f.WireLen = len(f.Eth())
 	eth := wire.Ethernet(f.Eth())
-	eth.SetType(wire.TypeIPv4)
+	eth.SetType(wire.IP(ip).EtherType())
 	copy(eth.Payload(), ip)
 	d.batch.N, d.batch.Frames[0] = 1, f
 

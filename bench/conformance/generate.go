@@ -20,6 +20,8 @@ type Config struct {
 	// NoThresholds leaves servers without thresholds. Kernels before 6.1.183
 	// look after them otherwise.
 	NoThresholds bool `json:"noThresholds,omitempty"`
+	// IPv6 has all addresses be IPv6's.
+	IPv6 bool `json:"ipv6,omitempty"`
 }
 
 // Mixed stands for a run whose services have all kinds of deterministic
@@ -28,7 +30,11 @@ const Mixed = "mixed"
 
 // String returns the configuration in words.
 func (c Config) String() string {
-	return fmt.Sprintf("scheduler %s, seed %d, %d steps", c.Scheduler, c.Seed, c.Steps)
+	text := fmt.Sprintf("scheduler %s, seed %d, %d steps", c.Scheduler, c.Seed, c.Steps)
+	if c.IPv6 {
+		text += ", IPv6"
+	}
+	return text
 }
 
 // random reports whether the scheduler draws its picks: then only that some
@@ -85,6 +91,9 @@ func Generate(c Config) Run {
 	g.rest(false)
 	for i := range g.steps {
 		g.steps[i].Look = g.steps[i].Look || i%lookEvery == lookEvery-1
+	}
+	if c.IPv6 {
+		overIPv6(g.steps)
 	}
 	return Run{Config: c, Steps: g.steps}
 }

@@ -21,25 +21,30 @@ func hop(s side) nic.Hop {
 }
 
 func (h host) Lookup(dst nic.Addr) nic.Hop {
-	switch a := netip.AddrFrom16(dst).Unmap(); {
+	to := nic.Hop{State: nic.HopNoRoute}
+	a := netip.AddrFrom16(dst).Unmap()
+	switch v4 := four(a); {
 	case h.Local(dst):
-		return nic.Hop{State: nic.HopLocal}
-	case clientNet.Contains(a):
-		return hop(clients)
-	case serverNet.Contains(a):
-		return hop(servers)
+		to.State = nic.HopLocal
+	case clientNet.Contains(v4):
+		to = hop(clients)
+	case serverNet.Contains(v4):
+		to = hop(servers)
 	}
-	return nic.Hop{State: nic.HopNoRoute}
+	if a.Is6() && to.Src != (nic.Addr{}) {
+		to.Src = six(vips[0]).As16()
+	}
+	return to
 }
 
 func (host) Local(a nic.Addr) bool {
-	addr := netip.AddrFrom16(a).Unmap()
+	addr := four(netip.AddrFrom16(a).Unmap())
 	return slices.Contains(vips, addr) || markedVIPs.Contains(addr)
 }
 
 func (host) Locals() (all []nic.Addr) {
 	for _, a := range vips {
-		all = append(all, a.As16())
+		all = append(all, a.As16(), six(a).As16())
 	}
 	return all
 }
@@ -66,30 +71,51 @@ func (host) Forwarding(int, bool) bool { return true }
 // leftToHost is what a host without any socket does with a packet: it routes
 // what is for others, and refuses what is for itself.
 func leftToHost(from side, packet []byte) []departed {
-	ip := append(wire.IPv4{}, packet...)
-	dst := netip.AddrFrom4(ip.Dst())
+	ip := append(wire.IP{}, packet...)
+	p, _ := parse(packet)
+	dst := four(netip.AddrFrom16(p.Dst).Unmap())
 	switch self := (host{}); {
-	case !self.Local(dst.As16()) && ip.TTL() <= 1:
-		return refuse(from, ip, vips[0].As4(), wire.ICMPv4TimeExceeded, wire.ICMPv4HopsExceeded, 0)
-	case !self.Local(dst.As16()) && len(ip) > mtu:
-		return refuse(from, ip, vips[0].As4(), wire.ICMPv4DstUnreachable, wire.ICMPv4FragNeeded, mtu)
-	case !self.Local(dst.As16()):
+	case !self.Local(p.Dst) && ip.TTL() <= 1:
+		return refuse(from, ip, vips[0], timeExceeded, 0)
+	case !self.Local(p.Dst) && len(ip) > mtu:
+		return refuse(from, ip, vips[0], tooBig, mtu)
+	case !self.Local(p.Dst):
 		ip.DecTTL()
 		to := clients
 		if serverNet.Contains(dst) {
 			to = servers
 		}
 		return []departed{{to, ip}}
-	case ip.Protocol() == nat.ProtoTCP:
+	case p.Proto == nat.ProtoTCP:
 		answer := make([]byte, mtu)
-		return answered(from, answer[:wire.BuildTCPReset4(answer, ip)])
+		return answered(from, answer[:wire.BuildTCPReset(answer, ip)])
+	case p.V6 && wire.UDP(packet[ip.HeaderLen():]).Checksum() == 0:
+		return nil // RFC 8200, section 8.1
+	case markedVIPs.Contains(dst) && p.V6:
+		return refuse(from, ip, vips[0], portUnreachable, 0) // no address of the host's own
 	}
-	return refuse(from, ip, ip.Dst(), wire.ICMPv4DstUnreachable, wire.ICMPv4PortUnreachable, 0)
+	return refuse(from, ip, dst, portUnreachable, 0)
 }
 
-func refuse(from side, ip wire.IPv4, src [4]byte, typ, code uint8, rest uint32) []departed {
+// refusal is an ICMP error: type and code in ICMP and in ICMPv6.
+type refusal struct{ type4, code4, type6, code6 uint8 }
+
+var (
+	timeExceeded    = refusal{wire.ICMPv4TimeExceeded, wire.ICMPv4HopsExceeded, wire.ICMPv6TimeExceeded, wire.ICMPv6HopsExceeded}
+	tooBig          = refusal{wire.ICMPv4DstUnreachable, wire.ICMPv4FragNeeded, wire.ICMPv6PacketTooBig, 0}
+	portUnreachable = refusal{wire.ICMPv4DstUnreachable, wire.ICMPv4PortUnreachable, wire.ICMPv6DstUnreachable, wire.ICMPv6PortUnreachable}
+)
+
+// refuse answers with an ICMP error from the address that stands for src.
+func refuse(from side, ip wire.IP, src netip.Addr, r refusal, rest uint32) []departed {
 	answer := make([]byte, mtu)
-	return answered(from, answer[:wire.BuildICMPv4Error(answer, src, 0, typ, code, rest, ip)])
+	n := 0
+	if ip.V6() {
+		n = wire.BuildICMPv6Error(answer, six(src).As16(), r.type6, r.code6, rest, wire.IPv6(ip))
+	} else {
+		n = wire.BuildICMPv4Error(answer, src.As4(), 0, r.type4, r.code4, rest, wire.IPv4(ip))
+	}
+	return answered(from, answer[:n])
 }
 
 // answered is an answer that leaves where the packet came from, or none if it

@@ -120,7 +120,8 @@ func (d *kernel) send(from side, ip []byte) (all []departed, err error) {
 				if err != nil {
 					return nil, fmt.Errorf("conformance: read from the %s' TUN device: %w", side(s), err)
 				}
-				if n > 0 && d.buffer[0]>>4 == 4 {
+				// The kernel looks for IPv6 routers and neighbours by multicast.
+				if p, ok := parse(d.buffer[:max(n, 0)]); ok && p.Dst[0] != 0xff {
 					all = append(all, departed{side(s), append([]byte{}, d.buffer[:n]...)})
 				}
 			}

@@ -9,7 +9,7 @@ import (
 	"vsnat/nat/wire"
 )
 
-// build makes an IPv4 packet with right checksums. Its payload is all zero.
+// build makes an IP packet with right checksums. Its payload is all zero.
 func build(p *Packet, src, dst netip.AddrPort) []byte {
 	head := wire.TCPMinLen
 	if p.Proto == nat.ProtoUDP {
@@ -19,14 +19,9 @@ func build(p *Packet, src, dst netip.AddrPort) []byte {
 	if p.Last {
 		ttl = 1
 	}
-	ip := wire.IPv4(make([]byte, wire.IPv4MinLen+head+p.Length))
-	ip.Encode(&wire.IPv4Fields{
-		TotalLen: len(ip), ID: src.Port(), TTL: ttl, Protocol: p.Proto, Flags: wire.IPv4DontFragment,
-		Src: src.Addr().As4(), Dst: dst.Addr().As4(),
-	})
-	l4 := ip.Payload()
+	ip, l4 := wrapping(src, dst, p.Proto, ttl, head+p.Length)
 	sum := func() uint16 {
-		return ^wire.Fold(wire.Sum(l4, wire.PseudoSum4(ip.Src(), ip.Dst(), p.Proto, len(l4))))
+		return ^wire.Fold(wire.Sum(l4, ip.PseudoSum(p.Proto, len(l4))))
 	}
 	if p.Proto == nat.ProtoUDP {
 		wire.UDP(l4).Encode(&wire.UDPFields{SrcPort: src.Port(), DstPort: dst.Port(), Length: len(l4)})
@@ -42,40 +37,67 @@ func build(p *Packet, src, dst netip.AddrPort) []byte {
 	return ip
 }
 
-// parse reads an IPv4 packet that has no Ethernet header.
+// wrapping makes an IP packet with n bytes of payload, which it returns too.
+func wrapping(src, dst netip.AddrPort, proto, ttl uint8, n int) (ip wire.IP, payload []byte) {
+	if src.Addr().Is6() {
+		ip = make(wire.IP, wire.IPv6Len+n)
+		wire.IPv6(ip).Encode(&wire.IPv6Fields{
+			PayloadLen: n, NextHeader: proto, HopLimit: ttl, Src: src.Addr().As16(), Dst: dst.Addr().As16(),
+		})
+	} else {
+		ip = make(wire.IP, wire.IPv4MinLen+n)
+		wire.IPv4(ip).Encode(&wire.IPv4Fields{
+			TotalLen: len(ip), ID: src.Port(), TTL: ttl, Protocol: proto, Flags: wire.IPv4DontFragment,
+			Src: src.Addr().As4(), Dst: dst.Addr().As4(),
+		})
+	}
+	return ip, ip[ip.HeaderLen():]
+}
+
+// parse reads an IP packet that has no Ethernet header.
 func parse(ip []byte) (p wire.Packet, ok bool) {
+	if len(ip) == 0 {
+		return p, false
+	}
 	eth := make(wire.Ethernet, wire.EthernetLen+len(ip))
-	eth.SetType(wire.TypeIPv4)
+	eth.SetType(wire.IP(ip).EtherType())
 	copy(eth.Payload(), ip)
 	return p, p.Parse(eth) == wire.Parsed
 }
 
+func isICMP(p *wire.Packet) bool { return p.Proto == wire.ProtoICMP || p.Proto == wire.ProtoICMPv6 }
+
 func destination(ip []byte) (netip.AddrPort, bool) {
 	p, ok := parse(ip)
-	return nat.AddrPort(p.Dst, p.DstPort), ok && p.Proto != wire.ProtoICMP
+	return nat.AddrPort(p.Dst, p.DstPort), ok && !isICMP(&p)
 }
 
 // words describes a packet that left for one that came from there. All bytes
-// count, but for the IP identification of an answer: a host draws it.
+// count, but for the IP identification of an answer, or its flow label: a host draws
+// them.
 func words(d departed, from side) string {
-	ip := wire.IPv4(d.ip)
+	ip := wire.IP(d.ip)
 	p, ok := parse(d.ip)
 	if !ok {
 		return fmt.Sprintf("to the %s: %x", d.side, d.ip)
 	}
 	text := fmt.Sprintf("to the %s: ", d.side)
-	switch p.Proto {
-	case wire.ProtoICMP:
+	switch {
+	case isICMP(&p):
 		text += fmt.Sprintf("ICMP %d/%d from %s to %s", p.ICMPType, p.ICMPCode, nat.AddrPort(p.Src, 0).Addr(), nat.AddrPort(p.Dst, 0).Addr())
-	case nat.ProtoUDP:
+	case p.Proto == nat.ProtoUDP:
 		text += fmt.Sprintf("UDP %s to %s", nat.AddrPort(p.Src, p.SrcPort), nat.AddrPort(p.Dst, p.DstPort))
 	default:
 		text += fmt.Sprintf("TCP %s %s to %s", flagWords(p.TCPFlags), nat.AddrPort(p.Src, p.SrcPort), nat.AddrPort(p.Dst, p.DstPort))
 	}
 	if d.side == from {
-		ip = append(wire.IPv4{}, ip...)
-		ip[4], ip[5] = 0, 0
-		ip.SetChecksum(0)
+		ip = append(wire.IP{}, ip...)
+		if p.V6 {
+			ip[1], ip[2], ip[3] = ip[1]&0xf0, 0, 0
+		} else {
+			ip[4], ip[5] = 0, 0
+			wire.IPv4(ip).SetChecksum(0)
+		}
 	}
 	return fmt.Sprintf("%s, TTL %d, %d bytes, CRC %08x", text, ip.TTL(), len(ip), crc32.ChecksumIEEE(ip))
 }

@@ -32,7 +32,7 @@ const (
 
 func (s side) String() string { return [...]string{"clients", "servers"}[s] }
 
-// departed is an IPv4 packet that left the director.
+// departed is an IP packet that left the director.
 type departed struct {
 	side side
 	ip   []byte

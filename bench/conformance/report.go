@@ -76,6 +76,9 @@ func (r *Report) Write(w io.Writer) {
 			if res.NoThresholds {
 				fmt.Fprint(w, " --no-thresholds")
 			}
+			if res.IPv6 {
+				fmt.Fprint(w, " --ipv6")
+			}
 			fmt.Fprintln(w)
 		}
 	}

@@ -124,6 +124,8 @@ func flagWords(flags uint8) string {
 
 func keyWords(k nat.ServiceKey) string {
 	switch {
+	case k.Mark != 0 && k.V6:
+		return fmt.Sprintf("-f %d -6", k.Mark)
 	case k.Mark != 0:
 		return fmt.Sprintf("-f %d", k.Mark)
 	case k.Proto == nat.ProtoUDP:
@@ -136,7 +138,9 @@ func serviceWords(s *nat.ServiceSpec) string {
 	text := keyWords(s.Key) + " -s " + s.Scheduler
 	if s.Persistent {
 		text += fmt.Sprintf(" -p %d", s.Timeout)
-		if s.Netmask != allOnes {
+		if s.Netmask > 0 && s.Netmask < 128 {
+			text += fmt.Sprintf(" -M %d", s.Netmask)
+		} else if s.Netmask > 128 && s.Netmask != allOnes {
 			text += fmt.Sprintf(" -M %d.%d.%d.%d", byte(s.Netmask>>24), byte(s.Netmask>>16), byte(s.Netmask>>8), byte(s.Netmask))
 		}
 	}

@@ -48,6 +48,7 @@ func (u *unsure) after(s *Step, seen *Seen) {
 	case Flush:
 		for _, k := range endpoints {
 			u.age[keyWords(k)]++
+			u.age[keyWords(sixKey(k))]++
 		}
 	case DeleteService:
 		u.age[service]++

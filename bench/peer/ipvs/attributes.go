@@ -68,14 +68,35 @@ func bigEndian16(ae *netlink.AttributeEncoder, typ, v uint16) {
 	ae.Bytes(typ, binary.BigEndian.AppendUint16(nil, v))
 }
 
-// address adds an IPv4 address, which fills the first 4 of the kernel's 16
+// address adds an address. One of IPv4 fills the first 4 of the kernel's 16
 // bytes.
 func address(ae *netlink.AttributeEncoder, typ uint16, a nat.Addr) {
+	if familyOf(a) == unix.AF_INET6 {
+		ae.Bytes(typ, a[:])
+		return
+	}
 	ae.Bytes(typ, append(append([]byte{}, a[12:]...), make([]byte, 12)...))
 }
 
+func familyOf(a nat.Addr) uint16 {
+	if nat.AddrPort(a, 0).Addr().Is6() {
+		return unix.AF_INET6
+	}
+	return unix.AF_INET
+}
+
+func familyOfService(k nat.ServiceKey) uint16 {
+	switch {
+	case k.Mark == 0:
+		return familyOf(k.Addr)
+	case k.V6:
+		return unix.AF_INET6
+	}
+	return unix.AF_INET
+}
+
 func putServiceKey(ae *netlink.AttributeEncoder, k nat.ServiceKey) {
-	ae.Uint16(svcFamily, unix.AF_INET)
+	ae.Uint16(svcFamily, familyOfService(k))
 	if k.Mark != 0 {
 		ae.Uint32(svcMark, k.Mark)
 		return
@@ -110,7 +131,11 @@ func service(spec *nat.ServiceSpec) attributes {
 			// A value, and the mask of what is to be set: all of it.
 			ae.Bytes(svcFlags, binary.NativeEndian.AppendUint32(binary.NativeEndian.AppendUint32(nil, flags), math.MaxUint32))
 			ae.Uint32(svcTimeout, spec.Timeout)
-			ae.Bytes(svcNetmask, binary.BigEndian.AppendUint32(nil, spec.Netmask))
+			if familyOfService(spec.Key) == unix.AF_INET6 {
+				ae.Uint32(svcNetmask, spec.Netmask) // a number
+			} else {
+				ae.Bytes(svcNetmask, binary.BigEndian.AppendUint32(nil, spec.Netmask))
+			}
 			return nil
 		})
 		return nil
@@ -118,7 +143,7 @@ func service(spec *nat.ServiceSpec) attributes {
 }
 
 func putServerKey(ae *netlink.AttributeEncoder, k nat.ServerKey) {
-	ae.Uint16(destFamily, unix.AF_INET)
+	ae.Uint16(destFamily, familyOf(k.Addr))
 	address(ae, destAddr, k.Addr)
 	bigEndian16(ae, destPort, k.Port)
 }
@@ -187,9 +212,12 @@ func nested(data []byte, typ uint16, read func(*netlink.AttributeDecoder) error)
 	return nil
 }
 
-func readAddr(ad *netlink.AttributeDecoder) (a nat.Addr) {
-	b := ad.Bytes()
-	if len(b) >= 4 {
+// readAddr reads an address as the kernel has it.
+func readAddr(b []byte, family uint16) (a nat.Addr) {
+	switch {
+	case family == unix.AF_INET6 && len(b) == 16:
+		return nat.Addr(b)
+	case len(b) >= 4:
 		a = nat.Addr{10: 0xff, 11: 0xff}
 		copy(a[12:], b[:4])
 	}
@@ -205,13 +233,17 @@ func readBigEndian16(ad *netlink.AttributeDecoder) uint16 {
 }
 
 func readService(data []byte) (s nat.ServiceInfo, err error) {
+	family := uint16(unix.AF_INET)
+	var addr, mask []byte
 	err = nested(data, attrService, func(ad *netlink.AttributeDecoder) error {
 		for ad.Next() {
 			switch ad.Type() {
+			case svcFamily:
+				family = ad.Uint16()
 			case svcProtocol:
 				s.Key.Proto = uint8(ad.Uint16())
 			case svcAddr:
-				s.Key.Addr = readAddr(ad)
+				addr = ad.Bytes()
 			case svcPort:
 				s.Key.Port = readBigEndian16(ad)
 			case svcMark:
@@ -229,24 +261,39 @@ func readService(data []byte) (s nat.ServiceInfo, err error) {
 			case svcTimeout:
 				s.Timeout = ad.Uint32()
 			case svcNetmask:
-				if b := ad.Bytes(); len(b) == 4 {
-					s.Netmask = binary.BigEndian.Uint32(b)
-				}
+				mask = ad.Bytes()
 			case svcStats64:
 				ad.Nested(readStats(&s.Counters))
 			}
 		}
 		return nil
 	})
+	v6 := family == unix.AF_INET6
+	switch {
+	case len(mask) != 4:
+	case v6:
+		s.Netmask = binary.NativeEndian.Uint32(mask)
+	default:
+		s.Netmask = binary.BigEndian.Uint32(mask)
+	}
+	if s.Key.Mark == 0 {
+		s.Key.Addr = readAddr(addr, family)
+	} else {
+		s.Key.V6 = v6
+	}
 	return s, err
 }
 
 func readServer(data []byte) (s nat.ServerInfo, err error) {
+	family := uint16(unix.AF_INET)
+	var addr []byte
 	err = nested(data, attrDest, func(ad *netlink.AttributeDecoder) error {
 		for ad.Next() {
 			switch ad.Type() {
+			case destFamily:
+				family = ad.Uint16()
 			case destAddr:
-				s.Key.Addr = readAddr(ad)
+				addr = ad.Bytes()
 			case destPort:
 				s.Key.Port = readBigEndian16(ad)
 			case destMethod:
@@ -269,6 +316,7 @@ func readServer(data []byte) (s nat.ServerInfo, err error) {
 		}
 		return nil
 	})
+	s.Key.Addr = readAddr(addr, family)
 	return s, err
 }
 

@@ -33,6 +33,8 @@ func TestService(t *testing.T) {
 		{Key: nat.ServiceKey{Proto: nat.ProtoTCP, Addr: addr(10, 9, 0, 1), Port: 80}, Scheduler: "wrr", Netmask: 0xffffffff},
 		{Key: nat.ServiceKey{Proto: nat.ProtoUDP, Addr: addr(10, 9, 0, 1), Port: 53}, Scheduler: "mh", Flags: sched.Flag1 | sched.Flag2, OnePacket: true, Netmask: 0xffffffff},
 		{Key: nat.ServiceKey{Mark: 7}, Scheduler: "rr", Persistent: true, Timeout: 300, Netmask: 0xffffff00},
+		{Key: nat.ServiceKey{Proto: nat.ProtoTCP, Addr: nat.Addr{0: 0xfd, 15: 1}, Port: 80}, Scheduler: "rr", Persistent: true, Timeout: 300, Netmask: 64},
+		{Key: nat.ServiceKey{Mark: 7, V6: true}, Scheduler: "rr", Netmask: 128},
 	} {
 		got, err := readService(encode(t, service(&want)))
 		if err != nil || !reflect.DeepEqual(got.ServiceSpec, want) {

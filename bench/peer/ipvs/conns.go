@@ -21,8 +21,8 @@ type Conn struct {
 }
 
 // ReadConns reads the text of /proc/net/ip_vs_conn: a heading, and for each
-// entry protocol, three times address and port in hexadecimal, state and
-// remaining seconds. The entries are in the order of the kernel's hash.
+// entry protocol, three times address and port in hexadecimal (of IPv6, with
+// colons), state and remaining seconds. The entries are in the order of the kernel's hash.
 func ReadConns(r io.Reader) (all []Conn, err error) {
 	sc := bufio.NewScanner(r)
 	for line := 1; sc.Scan(); line++ {
@@ -48,12 +48,14 @@ func ReadConns(r io.Reader) (all []Conn, err error) {
 }
 
 func hexAddrPort(addr, port string) (netip.AddrPort, error) {
-	b, err := hex.DecodeString(addr + port)
-	if err != nil {
+	b, err := hex.DecodeString(strings.ReplaceAll(addr, ":", "") + port)
+	switch {
+	case err != nil:
 		return netip.AddrPort{}, err
+	case len(b) == 6 && !strings.Contains(addr, ":"):
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(b)), binary.BigEndian.Uint16(b[4:])), nil
+	case len(b) == 18 && strings.Count(addr, ":") == 7:
+		return netip.AddrPortFrom(netip.AddrFrom16([16]byte(b)), binary.BigEndian.Uint16(b[16:])), nil
 	}
-	if len(b) != 6 {
-		return netip.AddrPort{}, fmt.Errorf("%q and %q are no IPv4 address and port", addr, port)
-	}
-	return netip.AddrPortFrom(netip.AddrFrom4([4]byte(b)), binary.BigEndian.Uint16(b[4:])), nil
+	return netip.AddrPort{}, fmt.Errorf("%q and %q are no address and port", addr, port)
 }
