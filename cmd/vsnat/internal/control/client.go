@@ -21,7 +21,8 @@ var ErrNotRunning = errors.New("vsnat is not running")
 
 // Times a client waits for: a local daemon that takes longer is stuck.
 const (
-	dialTimeout   = 2 * time.Second
+	dialTimeout   = 5 * time.Second
+	dialAgain     = 5 * time.Millisecond // while the socket's queue is full
 	answerTimeout = 10 * time.Second
 )
 
@@ -36,15 +37,31 @@ type Client struct {
 func NewClient(path string) *Client {
 	c := &Client{socket: path}
 	c.http.Transport = &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			d := net.Dialer{Timeout: dialTimeout}
-			return d.DialContext(ctx, "unix", path)
-		},
+		DialContext:           func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, path) },
 		ResponseHeaderTimeout: answerTimeout,
 		MaxIdleConns:          1,
 		IdleConnTimeout:       answerTimeout,
 	}
 	return c
+}
+
+// dial connects to the socket. When many do at the same time its queue may be
+// full, and then it is tried again: a unix socket does not make one wait by
+// itself, unless one blocks.
+func dial(ctx context.Context, path string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	for {
+		c, err := new(net.Dialer).DialContext(ctx, "unix", path)
+		if !errors.Is(err, syscall.EAGAIN) {
+			return c, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(dialAgain):
+		}
+	}
 }
 
 // Socket returns the path it connects to.

@@ -30,8 +30,9 @@ const maxPath = 107
 // lockSuffix makes the lock's name of the socket's.
 const lockSuffix = ".lock"
 
-// backlog is how many clients may wait to be accepted.
-const backlog = 128
+// backlog is how many clients may wait to be accepted, if the kernel allows as
+// many (net.core.somaxconn).
+const backlog = 1024
 
 // Listener is the control socket. Closing it removes it.
 type Listener struct {

@@ -25,6 +25,7 @@ type limits struct {
 	bodies  int64         // bytes of all bodies being dealt with
 	headers int           // bytes of a request's headers
 	conns   int           // open connections; see [gate]
+	grace   time.Duration // that they have to ask something
 	read    time.Duration // to read a request whole
 	write   time.Duration // to write an answer, or a batch of a stream
 	idle    time.Duration // between requests of a connection
@@ -37,6 +38,7 @@ var defaultLimits = limits{
 	bodies:  128 << 20,
 	headers: 8 << 10,
 	conns:   128,
+	grace:   100 * time.Millisecond,
 	read:    10 * time.Second,
 	write:   10 * time.Second,
 	idle:    30 * time.Second,
@@ -61,7 +63,7 @@ func NewServer(d Director, errorLog *log.Logger) *Server {
 }
 
 func newServer(d Director, errorLog *log.Logger, l limits) *Server {
-	s := &Server{director: d, limits: l, gate: newGate(l.conns)}
+	s := &Server{director: d, limits: l, gate: newGate(l.conns, l.grace)}
 	s.http = &http.Server{
 		Handler:           s,
 		ErrorLog:          errorLog,
@@ -78,7 +80,7 @@ func newServer(d Director, errorLog *log.Logger, l limits) *Server {
 
 // Serve answers on l until [Server.Shutdown]; then it returns nil.
 func (s *Server) Serve(l net.Listener) error {
-	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.http.Serve(gated{l, s.gate}); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("control: serve: %w", err)
 	}
 	return nil

@@ -394,11 +394,11 @@ func drain(c net.Conn) error {
 	return err
 }
 
-// TestGate checks that over the bound those go that waited longest, and the
-// newcomer when all others are being answered. No timeout helps.
+// TestGate checks that at the bound those go that waited longest, and that the next
+// one waits while all others are being answered. No timeout helps.
 func TestGate(t *testing.T) {
 	l := defaultLimits
-	l.conns, l.read, l.idle, l.write = 2, time.Hour, time.Hour, time.Hour
+	l.conns, l.grace, l.read, l.idle, l.write = 2, 0, time.Hour, time.Hour, time.Hour
 	d := &patient{asked: make(chan struct{}), answer: make(chan struct{})}
 	path := start(t, d, l)
 
@@ -406,18 +406,22 @@ func TestGate(t *testing.T) {
 	if err := drain(first); err != nil {
 		t.Fatalf("the oldest: %v", err)
 	}
+	const status = "GET /v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 	for _, c := range []net.Conn{second, third} {
-		fmt.Fprint(c, "GET /v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+		fmt.Fprint(c, status)
 		<-d.asked
 	}
-	if err := drain(raw(t, path)); err != nil {
-		t.Fatalf("a newcomer: %v", err)
+	next := raw(t, path)
+	fmt.Fprint(next, strings.Replace(status, "status", "info", 1))
+	next.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	if _, err := next.Read(make([]byte, 1)); !isTimeout(err) {
+		t.Errorf("the next one does not wait: %v", err)
 	}
 	close(d.answer)
-	for _, c := range []net.Conn{second, third} {
+	for _, c := range []net.Conn{second, third, next} {
 		c.SetReadDeadline(time.Now().Add(30 * time.Second))
 		if b, err := io.ReadAll(c); err != nil || !bytes.HasPrefix(b, []byte("HTTP/1.1 200 ")) {
-			t.Errorf("one that was being answered got %q, %v", b, err)
+			t.Errorf("one that was being answered, or waited, got %q, %v", b, err)
 		}
 	}
 }
