@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"vsnat/bench/lab"
 )
 
 // debian names the program, or a file by its path, that is wanted from each
@@ -106,29 +107,7 @@ func find(program string) string {
 func (s *site) background(host, address string, argv ...string) {
 	t := s.t
 	t.Helper()
-	out, err := os.Create(filepath.Join(t.TempDir(), filepath.Base(argv[0])+".log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer out.Close()
-	cmd := s.Host(host).Command(context.Background(), argv[0], argv[1:]...)
-	cmd.Stdout, cmd.Stderr = out, out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		_ = cmd.Wait() // it is killed
-		close(done)
-	}()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-done
-		if t.Failed() {
-			b, err := os.ReadFile(out.Name())
-			t.Logf("%s: %s:\n%s%s", host, argv[0], tail(string(b), 2000), errOrNothing(err))
-		}
-	})
+	cmd, done := s.daemon(host, argv...)
 	s.eventually(host+": "+argv[0]+" serves "+address, func() bool {
 		select {
 		case <-done:
@@ -137,11 +116,41 @@ func (s *site) background(host, address string, argv ...string) {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		var conn net.Conn
-		conn, err = s.Host(host).Dial(ctx, "tcp", address)
+		conn, err := s.Host(host).Dial(ctx, "tcp", address)
 		if err == nil {
 			conn.Close()
 		}
 		return err == nil
 	})
+}
+
+// daemon runs a server program in a host until the test ends; done is closed when
+// it has ended.
+func (s *site) daemon(host string, argv ...string) (cmd *lab.Cmd, done <-chan struct{}) {
+	t := s.t
+	t.Helper()
+	out, err := os.Create(filepath.Join(t.TempDir(), filepath.Base(argv[0])+".log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	cmd = s.Host(host).Command(context.Background(), argv[0], argv[1:]...)
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // it is killed
+		close(ended)
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		<-ended
+		if t.Failed() {
+			b, err := os.ReadFile(out.Name())
+			t.Logf("%s: %s:\n%s%s", host, argv[0], tail(string(b), 2000), errOrNothing(err))
+		}
+	})
+	return cmd, ended
 }

@@ -149,3 +149,88 @@ func TestFTP(t *testing.T) {
 		}
 	})
 }
+
+// TestFTPPersistent has the services that LVS is known for: data connections by a
+// client's template, to servers that announce the VIP, and to those that announce
+// themselves.
+func TestFTPPersistent(t *testing.T) {
+	need(t, "vsftpd", "curl")
+	want, _, _ := sum(blob(9, ftpFile)) // cannot fail
+	for _, tt := range []struct{ name, port, announce string }{
+		{"port 21", "21", ""},
+		{"port 21, the VIP announced", "21", "pasv_address=" + vip + "\n"},
+		{"all ports", "0", ""},
+		{"all ports, the VIP announced", "0", "pasv_address=" + vip + "\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newSite(t, lab.PaperOptions{IPv6: true})
+			s.vsftpd(tt.announce)
+			s.direct()
+			s.ftpService(tt.port, "-p 100")
+			for _, options := range []string{"--disable-epsv", "-P - --disable-eprt"} {
+				got := filepath.Join(t.TempDir(), "got")
+				s.must("client", append(append([]string{find("curl"), "-sS", "--noproxy", "*", "--max-time", "10", "-o", got},
+					strings.Fields(options)...), "ftp://"+vip+"/file.bin")...)
+				if h := sumFile(got); h != want {
+					t.Errorf("curl %s: the file arrived changed: SHA-256 %s, want %s", options, h, want)
+				}
+			}
+		})
+	}
+}
+
+// TestTFTP has curl and tftp-hpa fetch and store files by TFTP, whose server
+// answers from another port than it was asked at.
+func TestTFTP(t *testing.T) {
+	need(t, "tftpd-hpa", "tftp-hpa", "curl")
+	s := newSite(t, lab.PaperOptions{IPv6: true})
+	for _, ip := range serverIPs {
+		dir := filepath.Join(t.TempDir(), "tftp")
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(dir, "file.bin"), blob(9, 100_000))
+		for _, address := range []string{ip + ":69", "[" + ip6(ip) + "]:69"} {
+			s.daemon(serverName(ip), find("in.tftpd"), "--foreground", "--address", address, "--user", "root", "--create", "--permissive", "--secure", dir)
+		}
+	}
+	s.direct()
+	s.udpService("69")
+	want, _, _ := sum(blob(9, 100_000)) // cannot fail
+	for _, to := range []string{vip, vip6} {
+		for i, argv := range [][]string{
+			{find("curl"), "-sS", "--noproxy", "*", "--max-time", "10", "-o", "GOT", "tftp://" + strings.ReplaceAll("["+to+"]", "["+vip+"]", vip) + "/file.bin"},
+			{find("tftp"), "-m", "binary", to, "-c", "get", "file.bin", "GOT"},
+		} {
+			got := filepath.Join(t.TempDir(), "got")
+			for k := range argv {
+				if argv[k] == "GOT" {
+					argv[k] = got
+				}
+			}
+			s.eventually(argv[0]+" fetches a file from "+to, func() bool {
+				return s.run("client", argv...).code == 0 && sumFile(got) == want
+			})
+			up := fmt.Sprint("up", i)
+			s.must("client", find("tftp"), "-m", "binary", to, "-c", "put", got, up)
+			back := filepath.Join(t.TempDir(), "back")
+			// The four servers take turns.
+			s.eventually("the file that was stored comes back", func() bool {
+				return s.run("client", find("tftp"), "-m", "binary", to, "-c", "get", up, back).code == 0 && sumFile(back) == want
+			})
+		}
+	}
+}
+
+// udpService sets up a UDP service at a port, for both families.
+func (s *site) udpService(port string) {
+	s.t.Helper()
+	for i, ip := range serverIPs {
+		for _, to := range []struct{ vip, rip string }{{vip, ip}, {"[" + vip6 + "]", "[" + ip6(ip) + "]"}} {
+			if i == 0 {
+				s.ipvsadm("-A -u " + to.vip + ":" + port + " -s rr")
+			}
+			s.ipvsadm("-a -u " + to.vip + ":" + port + " -r " + to.rip + ":" + port + " -m")
+		}
+	}
+}
