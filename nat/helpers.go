@@ -120,6 +120,13 @@ func portsOf(specs []HelperSpec, now helperPorts) (helperPorts, error) {
 	return all, nil
 }
 
+// CheckHelper reports what would be refused of a helper whatever ports the others
+// have.
+func CheckHelper(spec HelperSpec) error {
+	_, err := portsOf([]HelperSpec{spec}, nil)
+	return err
+}
+
 // SetHelpers changes the ports of the helpers named; the others keep theirs.
 func (tx *Tx) SetHelpers(specs []HelperSpec) error {
 	if tx.rehearsal != nil {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"vsnat/bench/lab"
+	"vsnat/cmd/vsnat/internal/control"
 )
 
 // vsftpdConfig is for one real server; %[1]s is its directory.
@@ -148,6 +149,11 @@ func TestFTP(t *testing.T) {
 			}
 		}
 	})
+	for _, h := range report[[]control.HelperEntry](s, "helper") {
+		if h.Name == "ftp" && (h.Expected < 60 || h.Changed == 0 || h.Refused != 0) {
+			t.Errorf("vsnat helper: %+v", h)
+		}
+	}
 }
 
 // TestFTPPersistent has the services that LVS is known for: data connections by a

@@ -117,6 +117,7 @@ func (r *reader) root(t *node) {
 		"settings":   r.settings,
 		"mark":       r.markRules,
 		"pool":       r.poolTables,
+		"helpers":    r.helpers,
 		"masquerade": r.masqueradeTables,
 		"address":    r.addressTables,
 		"service":    r.serviceTables,

@@ -231,6 +231,8 @@ zzzzzzzzzzzzzzzzzzzzzzzzzzzz = 1
 zzzzzzzzzzzzzzzzzzzzzzzzzzzz = 1
 [[mark]]
 zzzzzzzzzzzzzzzzzzzzzzzzzzzz = 1
+[helpers]
+zzzzzzzzzzzzzzzzzzzzzzzzzzzz = 1
 [[masquerade]]
 zzzzzzzzzzzzzzzzzzzzzzzzzzzz = 1
 [pool.a]

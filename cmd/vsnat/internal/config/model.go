@@ -17,6 +17,7 @@ type Config struct {
 	Marks     []control.MarkRule
 	Pools     []control.Pool
 	Inside    []control.Masquerade // networks that are masqueraded
+	Helpers   []control.Helper     // those that are named
 	Addresses []Address
 	Services  []Service // in the order of the file
 }

@@ -73,6 +73,10 @@ func TestProblems(t *testing.T) {
 		{"setting of the kernel", "[settings]\nest_nice = 1", []string{`2:1: the kernel's setting est_nice does nothing in vsnat`}},
 		{"setting too large", "[settings]\ndrop_packet = 4", []string{`2:15: 4 is out of range: write a number, 0 to 3`}},
 		{"setting twice", "[settings]\nsloppy_tcp = 1\nnet.ipv4.vs.sloppy_tcp = 0", []string{`3:13: sloppy_tcp is there already, without net.ipv4.vs before it`}},
+		{"helper", "[helpers]\nftp = [21, 21, 1]\nsip = 5060", []string{
+			`2:12: port 21 is there already`, `2:16: 1 is out of range: write a number, 2 to 65535`, `3:1: unknown key "sip" in [helpers]; it has ftp, tftp`,
+		}},
+		{"helper of too many ports", "[helpers]\nftp = [2, 3, 4, 5, 6, 7, 8, 9, 10]", []string{`2:1: ftp: 9 ports: at most 8 are possible`}},
 		{"timeout", "[timeouts]\ntcp = 900\nudp = \"0s\"", []string{`2:7: this is a number; write a time, such as "5s", "2m" or "1h30m"`, `3:7: 0s is out of range: from 1s to 31d`}},
 		{"no time", "[timeouts]\ntcp = \"15 min\"", []string{`2:7: "15 min" is no time; write a number and its unit, such as "5s", "2m", "1h30m" or "250ms"`}},
 		{"address twice", "[[address]]\naddress = \"192.0.2.1\"\nnic = \"eth0\"\n[[address]]\naddress = \"192.0.2.1/24\"\nnic = \"eth0\"", []string{`5:11: 192.0.2.1 is there already, at vsnat.toml:2`}},
@@ -92,7 +96,7 @@ func TestProblems(t *testing.T) {
 			`1:5: unexpected end of the line at start of value`, `3:10: basic strings cannot have new lines`, `6:10: basic strings cannot have new lines`,
 		}},
 		{"characters, not bytes", "\"ä\" = 1 # ö\n[defaults]\nweight = \"ü\" # x\n\"öö\" = 1", []string{
-			`1:1: unknown key "ä" in the file; it has address, defaults, director, mark, masquerade, pool, service, settings, timeouts`,
+			`1:1: unknown key "ä" in the file; it has address, defaults, director, helpers, mark, masquerade, pool, service, settings, timeouts`,
 			`3:10: this is a string; write a number, 0 to 2147483647`,
 			`4:1: unknown key "öö" in [defaults]; it has `,
 		}},

@@ -123,6 +123,13 @@ func (c *Client) Masquerades(ctx context.Context) ([]Masquerade, error) {
 	return a.Masquerades, err
 }
 
+// Helpers returns the helpers, with what they have done.
+func (c *Client) Helpers(ctx context.Context) ([]HelperEntry, error) {
+	var a helpersAnswer
+	err := c.do(ctx, http.MethodGet, "helpers", nil, &a)
+	return a.Helpers, err
+}
+
 // Services returns all services in the director's own order.
 func (c *Client) Services(ctx context.Context) ([]ServiceEntry, error) {
 	all := []ServiceEntry{}

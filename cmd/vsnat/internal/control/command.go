@@ -43,6 +43,7 @@ const (
 	AddMasquerade    Op = "add-masquerade"
 	DeleteMasquerade Op = "delete-masquerade"
 	SetMasquerades   Op = "set-masquerades"
+	SetHelpers       Op = "set-helpers"
 )
 
 // Command is one change. What each operation needs, and nothing else may be set:
@@ -65,6 +66,7 @@ const (
 //	add-masquerade                 Masquerades
 //	delete-masquerade              Masquerades, each as it stands
 //	set-masquerades                Masquerades, which are all there are from then on
+//	set-helpers                    Helpers; those that are not named keep their ports
 //	set-life                       Service (its name and Life)
 //	server-down, server-up         Service (its name), Server (address and port)
 //
@@ -85,6 +87,7 @@ type Command struct {
 
 	Pools       []Pool       `json:"pools,omitempty"`
 	Masquerades []Masquerade `json:"masquerades,omitempty"`
+	Helpers     []Helper     `json:"helpers,omitempty"`
 }
 
 // part is a set of a command's pointer fields.
@@ -100,6 +103,7 @@ const (
 	partAt
 	partPools
 	partMasquerades
+	partHelpers
 )
 
 // parts are what each operation must have; optional is what it may have.
@@ -129,6 +133,7 @@ var parts = map[Op]struct{ must, may part }{
 	AddMasquerade:    {must: partMasquerades},
 	DeleteMasquerade: {must: partMasquerades},
 	SetMasquerades:   {may: partMasquerades},
+	SetHelpers:       {must: partHelpers},
 }
 
 // malformed is what check finds wrong with a command's form.
@@ -157,6 +162,7 @@ func (c *Command) check() error {
 		{partAt, "at", c.At != 0},
 		{partPools, "pools", len(c.Pools) > 0},
 		{partMasquerades, "masquerades", len(c.Masquerades) > 0},
+		{partHelpers, "helpers", len(c.Helpers) > 0},
 	} {
 		if p.must&f.bit != 0 && !f.set {
 			return malformed(syscall.EINVAL, "%s needs %q", c.Op, f.name)
@@ -187,6 +193,11 @@ func (c *Command) check() error {
 	}
 	for i := range c.Masquerades {
 		if err := c.Masquerades[i].check(); err != nil {
+			return err
+		}
+	}
+	for i := range c.Helpers {
+		if err := c.Helpers[i].check(); err != nil {
 			return err
 		}
 	}

@@ -17,6 +17,8 @@ type Director interface {
 	// masqueraded, in order.
 	Pools() []Pool
 	Masquerades() []Masquerade
+	// Helpers returns the helpers, with what they have done.
+	Helpers() []HelperEntry
 	// Services returns all services in the director's own order.
 	Services() []ServiceEntry
 	// Service returns one, or ESRCH.

@@ -45,6 +45,8 @@ func (r *recorder) Pools() []Pool       { return nil }
 
 func (r *recorder) Masquerades() []Masquerade { return nil }
 
+func (r *recorder) Helpers() []HelperEntry { return nil }
+
 func (r *recorder) done() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()

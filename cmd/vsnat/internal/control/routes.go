@@ -84,6 +84,13 @@ var endpoints = []Endpoint{
 		Method: http.MethodPut, Path: "masquerades", About: "Replace the networks that are masqueraded",
 		Body: masqueradesAnswer{}, Answer: commandsAnswer{}, Refused: commandsAnswer{}, handle: (*Server).putMasquerades,
 	},
+	getting("helpers", "The helpers for FTP and TFTP, and what they have done", func(d Director) helpersAnswer {
+		return helpersAnswer{append([]HelperEntry{}, d.Helpers()...)}
+	}),
+	{
+		Method: http.MethodPut, Path: "helpers", About: "Attach those helpers that are named to other ports",
+		Body: helpersRequest{}, Answer: commandsAnswer{}, Refused: commandsAnswer{}, handle: (*Server).putHelpers,
+	},
 	{
 		Method: http.MethodPost, Path: "plan", About: "What it would take to be as configuration files say, or without any as the director's own",
 		Body: planRequest{}, Answer: planAnswer{}, handle: serveDeclared(servePlan),

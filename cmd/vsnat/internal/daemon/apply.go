@@ -112,6 +112,8 @@ func (r *run) command(c *control.Command) error {
 		return r.pool(c)
 	case control.AddMasquerade, control.DeleteMasquerade, control.SetMasquerades:
 		return r.masquerade(c)
+	case control.SetHelpers:
+		return r.helpers(c.Helpers)
 	case control.SetLife, control.ServerDown, control.ServerUp:
 		return r.life(c)
 	case control.StartDaemon, control.StopDaemon:

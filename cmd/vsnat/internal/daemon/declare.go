@@ -42,6 +42,9 @@ func (d *daemon) actual() *plan.State {
 	s := plan.Actual(d.Services(), d.Settings(), d.Timeouts(), d.marks)
 	s.Addresses = d.addresses.List()
 	s.Pools, s.Inside = d.pools, d.inside
+	for _, h := range d.Helpers() {
+		s.Helpers = append(s.Helpers, h.Helper)
+	}
 	return s
 }
 

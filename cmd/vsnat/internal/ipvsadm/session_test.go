@@ -64,6 +64,8 @@ func (k *kernel) Marks() []control.MarkRule         { return nil }
 func (k *kernel) Pools() []control.Pool             { return nil }
 func (k *kernel) Masquerades() []control.Masquerade { return nil }
 
+func (k *kernel) Helpers() []control.HelperEntry { return nil }
+
 func (k *kernel) apply(c *control.Command) error {
 	var svc *control.ServiceEntry
 	if c.Service != nil {

@@ -40,6 +40,8 @@ func (p *Plan) Commands() []control.Command {
 			all = slices.Insert(all, 0, control.Command{Op: control.SetPools, Pools: p.Wanted.Pools})
 		case KindInside:
 			all = append(all, control.Command{Op: control.SetMasquerades, Masquerades: p.Wanted.Inside})
+		case KindHelper:
+			all = append(all, control.Command{Op: control.SetHelpers, Helpers: []control.Helper{c.helper}})
 		case KindMarks:
 			all = append(all, control.Command{Op: control.SetMarks, Marks: p.Wanted.Marks})
 		}

@@ -38,6 +38,7 @@ const (
 	KindPools   Kind = "pools"
 	KindInside  Kind = "masquerade"
 	KindAddress Kind = "address"
+	KindHelper  Kind = "helper"
 )
 
 // Change is one change, or in a list of drift what would undo it.
@@ -58,6 +59,7 @@ type Change struct {
 	service *Service
 	server  *Server
 	value   int64
+	helper  control.Helper
 }
 
 // Plan is what has to change, in the order in which it is done.
@@ -107,6 +109,7 @@ func Diff(base, actual, desired *State, undo bool) *Plan {
 	d.timeouts(base, actual, desired)
 	d.marks(base, actual, desired)
 	d.pools(base, actual, desired)
+	d.helpers(base, actual, desired)
 	d.addresses(base, desired)
 	if base.Director != nil && desired.Director != nil {
 		d.plan.Restart = differing(directorFields(base.Director), directorFields(desired.Director))

@@ -30,10 +30,11 @@ type director struct {
 	settings map[string]nat.Value
 	timeouts control.Timeouts
 	marks    []control.MarkRule
+	helpers  []control.Helper
 }
 
 func newDirector() *director {
-	d := &director{settings: map[string]nat.Value{}, timeouts: defaultTimeouts}
+	d := &director{settings: map[string]nat.Value{}, timeouts: defaultTimeouts, helpers: []control.Helper{{Name: "ftp", Ports: []uint16{21}}, {Name: "tftp", Ports: []uint16{69}}}}
 	first := nat.DefaultSettings()
 	for _, s := range nat.SettingList() {
 		d.settings[s.Name] = s.Get(&first)
@@ -97,6 +98,10 @@ func (d *director) apply(t testing.TB, cmds []control.Command) {
 			}
 		case control.SetMarks:
 			d.marks = c.Marks
+		case control.SetHelpers:
+			for _, h := range c.Helpers {
+				d.helpers[slices.IndexFunc(d.helpers, func(o control.Helper) bool { return o.Name == h.Name })] = h
+			}
 		default:
 			t.Fatalf("a plan has the command %s", c.Op)
 		}
@@ -108,7 +113,9 @@ func (d *director) actual() *State {
 	for k, v := range d.settings {
 		settings = append(settings, control.Setting{Name: k, Value: v})
 	}
-	return Actual(d.services, settings, d.timeouts, d.marks)
+	s := Actual(d.services, settings, d.timeouts, d.marks)
+	s.Helpers = d.helpers
+	return s
 }
 
 const before = `
@@ -309,6 +316,9 @@ func random(r *rand.Rand) string {
 	}
 	if r.IntN(2) == 0 {
 		fmt.Fprintf(&b, "[timeouts]\n%s = %q\n", pick("tcp", "tcp_fin", "udp"), pick("1m", "2m"))
+	}
+	if r.IntN(2) == 0 {
+		fmt.Fprintf(&b, "[helpers]\n%s = %s\n", pick("ftp", "tftp"), pick("21", "[]", "[2121, 69]"))
 	}
 	fmt.Fprintf(&b, "[[mark]]\nmark = 1\nports = %d\n", 80+r.IntN(2))
 	for i, listen := range []string{`listen = "192.0.2.1:80"`, `listen = ["192.0.2.2:80", "192.0.2.3:80/udp"]`, `mark = 1`, `listen = "[2001:db8::1]:80"`} {

@@ -19,6 +19,7 @@ type State struct {
 	Marks     []control.MarkRule
 	Pools     []control.Pool
 	Inside    []control.Masquerade // networks that are masqueraded
+	Helpers   []control.Helper     // of a file those that it names
 	Addresses []config.Address     // of a file only
 	Director  *config.Director     // of a file only
 }
@@ -38,7 +39,7 @@ type Server struct {
 
 // Desired returns what a configuration declares.
 func Desired(c *config.Config) *State {
-	s := &State{Settings: c.Settings, Timeouts: c.Timeouts, Marks: c.Marks, Pools: c.Pools, Inside: c.Inside, Addresses: c.Addresses, Director: &c.Director}
+	s := &State{Settings: c.Settings, Timeouts: c.Timeouts, Marks: c.Marks, Pools: c.Pools, Inside: c.Inside, Helpers: c.Helpers, Addresses: c.Addresses, Director: &c.Director}
 	for i := range c.Services {
 		for _, v := range c.Services[i].Virtual {
 			service := Service{Name: c.Services[i].Name, Service: v.Service, Servers: make([]Server, len(v.Servers))}
