@@ -121,7 +121,7 @@ func TestExplainTells(t *testing.T) {
 			name: "overloaded, weight 0 and down", after: []string{
 				"-e -t 192.0.2.1:80 -r 10.0.0.11:8080 -m -x 1", second, "-e -t 192.0.2.1:80 -r 10.0.0.12:8080 -m -w 0", "-a -t 192.0.2.1:80 -r 10.0.0.13:8080 -m",
 			}, then: []func(*bed){down(ServerKey{netip.MustParseAddr("10.0.0.13").As16(), 8080})}, connect: true, q: other,
-			want: "service tcp 192.0.2.1:80 by exact, rr, 10.0.0.13 down, 10.0.0.12 weight 0, 10.0.0.11 overloaded: too many connections for its thresholds, no-server, reply",
+			want: "service tcp 192.0.2.1:80 by exact, rr, 10.0.0.13 down, 10.0.0.12 weight 0, 10.0.0.11 overloaded, no-server, reply",
 		},
 		{name: "no server", setup: []string{"-d -t 192.0.2.1:80 -r 10.0.0.11:8080"}, q: syn, want: "service tcp 192.0.2.1:80 by exact, rr, no-server, reply"},
 		{name: "quiesced, its connections stay", connect: true, after: []string{"-e -t 192.0.2.1:80 -r 10.0.0.11:8080 -m -w 0"}, q: ack, want: "found ESTABLISHED, to 10.0.0.11:8080 ESTABLISHED scheduled, server: drain, forward", reply: "found ESTABLISHED, to 10.0.0.11:8080 ESTABLISHED scheduled, server: drain, forward"},

@@ -54,10 +54,10 @@ func (r Refusal) String() string {
 	}
 	return [refusalNames]string{
 		NoWeight:  "weight 0",
-		TooMany:   "overloaded: too many connections for its thresholds",
+		TooMany:   "overloaded",
 		Deleted:   "deleted",
-		Full:      "more active connections than its weight",
-		Elsewhere: "not its client, or not its destination",
+		Full:      "more active than its weight",
+		Elsewhere: "the table names another",
 		NotDrawn:  "not drawn",
 		Waits:     "another is due for a trial",
 	}[r]

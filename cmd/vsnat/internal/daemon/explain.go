@@ -19,6 +19,10 @@ var _ control.Explainer = (*daemon)(nil)
 
 // Explain implements [control.Explainer].
 func (d *daemon) Explain(q control.Question) (*control.Decision, error) {
+	return d.explain(q, d.now())
+}
+
+func (d *daemon) explain(q control.Question, now int64) (*control.Decision, error) {
 	routes := d.routes.Routes()
 	asked := nat.Question{Proto: q.Protocol.Number(), Src: q.From, Dst: q.To, Mark: q.FWMark}
 	asked.TCPFlags, _ = q.TCPFlags() // they were checked
@@ -31,7 +35,6 @@ func (d *daemon) Explain(q control.Question) (*control.Decision, error) {
 			return nil, fmt.Errorf("there is no NIC %s: %w", q.NIC, syscall.ENODEV)
 		}
 	}
-	now := d.now()
 	decided, err := d.engine.Explain(asked, now)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", strings.TrimPrefix(err.Error(), "nat: "), syscall.EINVAL)

@@ -271,8 +271,20 @@ func (t *writer) state() {
 	if c == nil {
 		return
 	}
-	if was == nil || t.d.GivenUp != "" {
+	fresh := was == nil || t.d.GivenUp != ""
+	switch {
+	case c.Method == control.Outbound:
+		t.step("It is of a network that is masqueraded: its source becomes a port of a pool.")
+	case fresh:
 		t.step("Server %s, %s: %s.", c.Destination, methods[c.Method], cause(c))
+	default:
+		trouble := ""
+		if e := events[string(t.d.ServerState)]; e != "" {
+			trouble = ", which " + e
+		}
+		t.step("Server %s%s, %s.", c.Destination, trouble, methods[c.Method])
+	}
+	if fresh {
 		if c.OnePacket {
 			t.step("The connection is of this datagram alone, and ends with it (one-packet scheduling).")
 			return
@@ -291,11 +303,6 @@ func (t *writer) state() {
 	if was.State != c.State {
 		state = fmt.Sprintf("%s becomes %s", was.State, c.State)
 	}
-	trouble := ""
-	if e := events[string(t.d.ServerState)]; e != "" {
-		trouble = ", which " + e
-	}
-	t.step("Server %s%s, %s.", c.Destination, trouble, methods[c.Method])
 	if t.d.Verdict == "drop" && was.State == c.State {
 		return // nothing of it has changed
 	}
@@ -304,6 +311,7 @@ func (t *writer) state() {
 
 var methods = map[control.Method]string{
 	control.Masq: "by masquerading", control.Direct: "by direct routing", control.Tunnel: "by a tunnel", control.Local: "on this host itself",
+	control.Full: "by FullNAT",
 }
 
 // cause says why a new connection has its server.
