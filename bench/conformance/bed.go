@@ -60,7 +60,11 @@ func (d *kernel) furnish() (err error) {
 		all = append(all, six(a))
 	}
 	for _, a := range all {
-		if err := netlink.AddrAdd(lo, &netlink.Addr{IPNet: netlink.NewIPNet(a.AsSlice())}); err != nil {
+		addr := netlink.Addr{IPNet: netlink.NewIPNet(a.AsSlice())}
+		if a.Is6() {
+			addr.Flags = unix.IFA_F_NODAD // it is of use at once
+		}
+		if err := netlink.AddrAdd(lo, &addr); err != nil {
 			return fmt.Errorf("add the address %s to lo: %w", a, err)
 		}
 	}

@@ -191,6 +191,10 @@ func (g *generator) client() netip.AddrPort {
 func (g *generator) goOn() {
 	u := pick(g, g.flows[max(0, len(g.flows)-recent):])
 	from := pick(g, []Op{FromClient, FromServer})
+	if g.chance(8) {
+		g.complaint(from, u)
+		return
+	}
 	if u.proto == nat.ProtoUDP {
 		g.packet(from, u, 0)
 		return
@@ -217,6 +221,20 @@ func (g *generator) goOn() {
 			g.packet(FromClient, u, wire.SYN)
 		}
 	}
+}
+
+// complaint sends an ICMP error about a packet of the flow that came from where it
+// goes. Kernels before 6.1.183 drop those from servers in IPv6.
+func (g *generator) complaint(op Op, u used) {
+	if g.IPv6 && g.NoThresholds {
+		op = FromClient
+	}
+	p := Packet{
+		Proto: u.proto, Client: u.client, Virtual: u.virtual,
+		Error: 1 + g.r.IntN(len(complaints)), Quote: pick(g, []int{4, 8, 20, 28, 100, 501}),
+		Last: g.chance(5), NoSum: g.chance(10),
+	}
+	g.add(Step{Op: op, Service: nat.ServiceSpec{Key: u.service}, Packet: p})
 }
 
 func (g *generator) packet(op Op, u used, flags uint8) {

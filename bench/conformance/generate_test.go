@@ -38,16 +38,23 @@ func TestGenerateCovers(t *testing.T) {
 	for _, name := range Schedulers() {
 		r := Generate(Config{Scheduler: name, Seed: 1, Steps: 2000})
 		ops, settings, schedulers := map[Op]int{}, map[string]int{}, map[string]int{}
+		complained := map[Op]int{}
 		for i := range r.Steps {
 			s := &r.Steps[i]
 			ops[s.Op]++
 			settings[s.Setting]++
+			if s.Packet.Error != 0 {
+				complained[s.Op]++
+			}
 			if s.Op == AddService || s.Op == EditService {
 				schedulers[s.Service.Scheduler]++
 			}
 			if s.String() == string(s.Op) {
 				t.Errorf("step %q has no words", s.Op)
 			}
+		}
+		if complained[FromClient] == 0 || complained[FromServer] == 0 {
+			t.Errorf("%s: ICMP errors %v", name, complained)
 		}
 		want := []Op{AddService, EditService, AddServer, EditServer, FromClient, FromServer, Set, Rest}
 		if !r.Config.random() {
@@ -113,4 +120,25 @@ func refusedOnly(steps []Step, op Op) bool {
 	return !slices.ContainsFunc(steps, func(s Step) bool {
 		return s.Op == op && s.Server.Key.Addr != realServer(99).As16() && s.Service.Key.Port != 9999
 	})
+}
+
+// TestGenerateIPv6 holds a run over IPv6 to being the one over IPv4 with other
+// addresses.
+func TestGenerateIPv6(t *testing.T) {
+	c := Config{Scheduler: Mixed, Seed: 5, Steps: 1000}
+	a := Generate(c)
+	c.IPv6 = true
+	b := Generate(c)
+	if len(a.Steps) != len(b.Steps) {
+		t.Fatalf("%d and %d steps", len(a.Steps), len(b.Steps))
+	}
+	for i := range b.Steps {
+		was, s := a.Steps[i], b.Steps[i]
+		if was.Op != s.Op || was.Packet.Client.IsValid() && (!s.Packet.Client.Addr().Is6() || four(s.Packet.Client.Addr()) != was.Packet.Client.Addr()) {
+			t.Fatalf("step %d: %s became %s", i+1, &was, &s)
+		}
+		if s.Op == AddService && (s.Service.Netmask < 96 || s.Service.Netmask > 128 || (s.Service.Key.Mark != 0) != s.Service.Key.V6) {
+			t.Errorf("step %d: %s", i+1, &s)
+		}
+	}
 }

@@ -86,6 +86,8 @@ func leftToHost(from side, packet []byte) []departed {
 			to = servers
 		}
 		return []departed{{to, ip}}
+	case isICMP(&p):
+		return nil // errors are all there are
 	case p.Proto == nat.ProtoTCP:
 		answer := make([]byte, mtu)
 		return answered(from, answer[:wire.BuildTCPReset(answer, ip)])

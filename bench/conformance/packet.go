@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"encoding/binary"
 	"fmt"
 	"hash/crc32"
 	"net/netip"
@@ -11,6 +12,9 @@ import (
 
 // build makes an IP packet with right checksums. Its payload is all zero.
 func build(p *Packet, src, dst netip.AddrPort) []byte {
+	if p.Error != 0 {
+		return complain(p, src, dst)
+	}
 	head := wire.TCPMinLen
 	if p.Proto == nat.ProtoUDP {
 		head = wire.UDPLen
@@ -34,6 +38,47 @@ func build(p *Packet, src, dst netip.AddrPort) []byte {
 		wire.TCP(l4).Encode(&wire.TCPFields{SrcPort: src.Port(), DstPort: dst.Port(), Seq: 1, Ack: 1, Flags: p.Flags, Window: 1000})
 		wire.TCP(l4).SetChecksum(sum())
 	}
+	return ip
+}
+
+// complaints are the ICMP errors that IPVS takes for such, in ICMP and in ICMPv6,
+// each with what follows the checksum.
+var complaints = []struct {
+	refusal
+	rest uint32
+}{
+	{portUnreachable, 0},
+	{refusal{wire.ICMPv4DstUnreachable, wire.ICMPv4HostUnreachable, wire.ICMPv6DstUnreachable, wire.ICMPv6AddressUnreachable}, 0},
+	{tooBig, 1400},
+	{timeExceeded, 0},
+	{refusal{wire.ICMPv4SourceQuench, 0, wire.ICMPv6ParamProblem, 1}, 0},
+}
+
+// complain makes an ICMP error from src to dst about a packet from dst to src.
+func complain(p *Packet, src, dst netip.AddrPort) []byte {
+	about := build(&Packet{Proto: p.Proto, Flags: wire.ACK, Length: 2000}, dst, src)
+	about = about[:wire.IP(about).HeaderLen()+p.Quote]
+	c := &complaints[p.Error-1]
+	proto, ttl, typ, code := wire.ProtoICMP, uint8(64), c.type4, c.code4
+	if src.Addr().Is6() {
+		proto, typ, code = wire.ProtoICMPv6, c.type6, c.code6
+	}
+	if p.Last {
+		ttl = 1
+	}
+	ip, m := wrapping(src, dst, proto, ttl, wire.ICMPLen+len(about))
+	m[0], m[1] = typ, code
+	binary.BigEndian.PutUint32(m[4:], c.rest)
+	copy(m[wire.ICMPLen:], about)
+	pseudo := uint64(0)
+	if ip.V6() {
+		pseudo = ip.PseudoSum(proto, len(m))
+	}
+	sum := ^wire.Fold(wire.Sum(m, pseudo))
+	if p.NoSum {
+		sum ^= 0x0101
+	}
+	wire.ICMPv4(m).SetChecksum(sum)
 	return ip
 }
 

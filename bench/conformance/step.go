@@ -54,6 +54,11 @@ type Packet struct {
 	Length  int            `json:"length,omitempty"` // bytes of payload
 	NoSum   bool           `json:"nosum,omitempty"`  // UDP: without a checksum
 	Last    bool           `json:"last,omitempty"`   // with TTL 1: not to be sent on
+	// Error makes it an ICMP error, one of complaints from 1 on, about a packet that
+	// came from where it goes, and Quote is how many bytes of that one's payload it
+	// quotes, its transport header included. NoSum gives it a wrong checksum then.
+	Error int `json:"error,omitempty"`
+	Quote int `json:"quote,omitempty"`
 }
 
 // flow tells connections apart.
@@ -96,6 +101,9 @@ func (s *Step) String() string {
 }
 
 func (p *Packet) what() string {
+	if p.Error != 0 {
+		return fmt.Sprintf("ICMP error %d, quoting %d bytes, wrong checksum %t, last hop %t", p.Error, p.Quote, p.NoSum, p.Last)
+	}
 	text := "UDP"
 	if p.Proto != nat.ProtoUDP {
 		text = "TCP " + flagWords(p.Flags)
