@@ -95,12 +95,13 @@ type copied struct {
 	Conn
 	ext      Ext
 	extended bool
+	data     []byte // of a template
 }
 
 func (s *Shard) copied(c *Conn) copied {
 	d := copied{Conn: c.Copy()}
 	if x := s.Ext(c); x != nil {
-		d.ext, d.extended = *x, true
+		d.ext, d.extended, d.data = *x, true, s.Data(c, nil)
 	}
 	return d
 }
@@ -152,7 +153,11 @@ func (x *excerpt) add(c *copied) Ref {
 	}
 	s.Lock()
 	defer s.Unlock()
-	twin := s.Insert(x.to.Hash(c.Proto, c.Client, c.ClientPort), &Key{
+	hash := x.to.Hash(c.Proto, c.Client, c.ClientPort)
+	if len(c.data) > 0 {
+		hash = x.to.HashData(c.data)
+	}
+	twin := s.Insert(hash, &Key{
 		Client: c.Client, ClientPort: c.ClientPort, Virtual: c.Virtual, VirtualPort: c.VirtualPort, Proto: c.Proto,
 	}, 0)
 	ref, next := twin.ref, twin.next
@@ -160,7 +165,10 @@ func (x *excerpt) add(c *copied) Ref {
 	twin.ref, twin.next, twin.Control = ref, next, control
 	if c.extended {
 		*s.Extend(twin) = c.ext
-		s.Ext(twin).next = 0
+		s.Ext(twin).data = 0
+	}
+	if len(c.data) > 0 {
+		s.Ext(twin).data = s.data.put(c.data)
 	}
 	x.twins[c.ref] = ref
 	return ref

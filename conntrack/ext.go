@@ -28,7 +28,7 @@ type Ext struct {
 	// the client sees it.
 	In, Out SeqAdj
 
-	next uint32 // of the free ones
+	data uint32 // first block of the template's data, 0 for none; of a free one the next
 }
 
 // extChunkLen is how many extensions are allocated at a time: 4 KiB.
@@ -48,7 +48,7 @@ func (x *extensions) at(id uint32) *Ext { return &x.chunks[id/extChunkLen][id%ex
 func (x *extensions) take() uint32 {
 	if id := x.free; id != 0 {
 		e := x.at(id)
-		x.free = e.next
+		x.free = e.data
 		*e = Ext{}
 		return id
 	}
@@ -64,7 +64,7 @@ func (x *extensions) take() uint32 {
 // release frees the extension with that number; 0 is none.
 func (x *extensions) release(id uint32) {
 	if id != 0 {
-		x.at(id).next, x.free = x.free, id
+		x.at(id).data, x.free = x.free, id
 	}
 }
 

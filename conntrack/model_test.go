@@ -377,7 +377,7 @@ func (s *Shard) verify(t *testing.T) {
 		seen[id] = true
 	}
 	exts := map[uint32]bool{0: true}
-	for id := s.exts.free; id != 0; id = s.exts.at(id).next {
+	for id := s.exts.free; id != 0; id = s.exts.at(id).data {
 		if exts[id] {
 			t.Fatalf("shard %d: extension %d is free twice", s.num, id)
 		}

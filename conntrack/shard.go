@@ -32,6 +32,7 @@ type Shard struct {
 	index index
 	wheel wheel.Wheel
 	exts  extensions
+	data  dataStore
 }
 
 func (s *Shard) init(t *Table, num uint32) {
@@ -97,13 +98,13 @@ func (s *Shard) Out(hash uint64, proto uint8, src Addr, sport uint16, client Add
 	return nil
 }
 
-// Template finds a persistence template (ip_vs_ct_in_get), the newest if
-// several have the key.
+// Template finds a persistence template without data (ip_vs_ct_in_get), the newest
+// if several have the key.
 func (s *Shard) Template(hash uint64, k *Key) *Conn {
 	for id := *s.index.head(uint32(hash)); id != 0; {
 		c := s.record(id)
 		if c.ClientPort == k.ClientPort && c.VirtualPort == k.VirtualPort && c.Proto == k.Proto &&
-			c.Flags&Template != 0 && c.Client == k.Client && c.Virtual == k.Virtual {
+			c.Flags&Template != 0 && c.Client == k.Client && c.Virtual == k.Virtual && !s.hasData(c) {
 			return c
 		}
 		id = c.next
@@ -254,6 +255,10 @@ func tickOf(at int64) uint32 { return uint32(wheel.TickOf(at)) }
 
 // hash returns what the connection is in the index under.
 func (s *Shard) hash(c *Conn) uint32 {
+	if c.Flags&Template != 0 && s.hasData(c) {
+		var buf [MaxData]byte
+		return uint32(s.table.HashData(s.Data(c, buf[:0])))
+	}
 	return uint32(s.table.Hash(c.Proto, c.Client, c.ClientPort))
 }
 
@@ -288,6 +293,9 @@ func (s *Shard) drop(c *Conn) {
 	}
 	s.index.remove(s, c, id)
 	s.freePort(c)
+	if s.hasData(c) {
+		s.data.release(s.exts.at(c.ext).data)
+	}
 	s.exts.release(c.ext)
 	*c = Conn{next: s.free}
 	s.free = id
@@ -318,7 +326,7 @@ func (s *Shard) each(f func(*Conn) bool) bool {
 
 func (s *Shard) bytes() int {
 	return shardSize + len(s.chunks)*chunkSize +
-		cap(s.chunks)*wordSize + s.index.bytes() + s.wheel.Bytes() + s.exts.bytes()
+		cap(s.chunks)*wordSize + s.index.bytes() + s.wheel.Bytes() + s.exts.bytes() + s.data.bytes()
 }
 
 // reserve counts one more connection unless the table is full.

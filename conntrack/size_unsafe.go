@@ -10,6 +10,8 @@ const (
 	chunkSize = int(unsafe.Sizeof(chunk{}))
 
 	extChunkSize = int(unsafe.Sizeof([extChunkLen]Ext{}))
-	bucketSize   = int(unsafe.Sizeof(bucket{}))
-	wordSize     = int(unsafe.Sizeof(uintptr(0)))
+
+	dataChunkSize = int(unsafe.Sizeof([dataChunkLen]dataBlock{}))
+	bucketSize    = int(unsafe.Sizeof(bucket{}))
+	wordSize      = int(unsafe.Sizeof(uintptr(0)))
 )
