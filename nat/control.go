@@ -49,6 +49,9 @@ func (tx *Tx) AddService(spec ServiceSpec) error {
 	if err != nil {
 		return err
 	}
+	if err := checkPE(op, &spec); err != nil {
+		return err
+	}
 	if err := checkNetmask(op, &spec); err != nil {
 		return err
 	}
@@ -107,6 +110,9 @@ func (tx *Tx) EditService(spec ServiceSpec) error {
 		if sc, err = tx.newScheduler(op, &spec, is.size()); err != nil {
 			return err
 		}
+	}
+	if err := checkPE(op, &spec); err != nil {
+		return err
 	}
 	if err := checkNetmask(op, &spec); err != nil {
 		return err
@@ -450,6 +456,7 @@ func (e *Engine) publish() {
 		}
 	}
 	snap.ownPorts(e)
+	snap.peServers(e.services)
 	snap.wide = w.list(snap.ranges)
 	e.snap.Store(snap)
 	e.dirty = false

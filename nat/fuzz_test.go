@@ -21,6 +21,8 @@ func FuzzEngine(f *testing.F) {
 	f.Add(udp.Buf, uint16(33), byte(6), false)
 	diameter := chunks(client, sctpVIP, wire.SCTPCookieEcho, wire.SCTPAbort)
 	f.Add(diameter.Buf, uint16(66), byte(2), true)
+	call := sipMessage(client, sipVIP, "Call-ID: a@b")
+	f.Add(call.Buf, uint16(80), byte('\r'), false)
 	f.Add([]byte{}, uint16(3), byte(2), true)
 	f.Fuzz(func(t *testing.T, raw []byte, at uint16, with byte, guarded bool) {
 		b := newBed(t, Options{Guarded: guarded})
@@ -28,11 +30,12 @@ func FuzzEngine(f *testing.F) {
 		b.command("-A -u 192.0.2.1:53 -s lblcr -o -p 10", "-a -u 192.0.2.1:53 -r 10.0.0.12:0 -m",
 			"-A -t 192.0.2.1:0 -s rr -p 10 -M 255.255.255.0", "-a -t 192.0.2.1:0 -r 10.0.0.13:0 -m",
 			"-A -f 7 -s wlc -p 10", "-a -f 7 -r 10.0.0.14:80 -m",
+			"-A -u 192.0.2.1:5060 -s rr -p 10 --pe sip", "-a -u 192.0.2.1:5060 -r 10.0.0.11:5062 -m",
 			"-A --sctp-service 192.0.2.1:3868 -s rr -p 10", "-a --sctp-service 192.0.2.1:3868 -r 10.0.0.11:3869 -m")
 		b.marks(MarkRule{Selector{LastPort: 0x4000}, 7}, MarkRule{Selector{}, 8})
 		for _, index := range []int{clientNIC, serverNIC} {
 			for _, fr := range []nic.Frame{
-				asFrame(raw), mutant(seed, at, with), mutant(back, at, with), mutant(diameter, at, with),
+				asFrame(raw), mutant(seed, at, with), mutant(back, at, with), mutant(diameter, at, with), mutant(call, at, with),
 			} {
 				w := b.workers[index]
 				batch := nic.Batch{N: 1}

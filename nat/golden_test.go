@@ -139,6 +139,8 @@ func command(e *Engine, line string) error {
 			svc.Persistent, svc.Timeout = true, number(next())
 		case "-o":
 			svc.OnePacket = true
+		case "--pe":
+			svc.PE = next()
 		case "-M":
 			mask, err := netip.ParseAddr(next())
 			if err != nil {

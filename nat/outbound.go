@@ -22,6 +22,9 @@ func (w *Worker) outbound(j *job) Verdict {
 	}
 	if c == nil {
 		s.Unlock()
+		if v, ok := w.talks(j); ok {
+			return v
+		}
 		if n := w.snap.insideOf(&p.Src); n != nil {
 			return w.goesOut(j, n, p.SrcPort, p.DstPort)
 		}
@@ -99,7 +102,9 @@ func (w *Worker) fromServer(j *job, s *conntrack.Shard, c *conntrack.Conn, d *de
 			w.notePort(s, c, over)
 		}
 	}
-	s.Arm(c, w.now, c.Timeout())
+	if c.Flags&conntrack.OnePacket == 0 { // else it is in no table
+		s.Arm(c, w.now, c.Timeout())
+	}
 }
 
 // routable makes the checks of a router (ip_forward in net/ipv4/ip_forward.c)

@@ -55,12 +55,15 @@ func (w *Worker) persistent(j *job, s *conntrack.Shard, hash uint64, key *conntr
 // server, why it is that, and the template held for a connection that has it as its
 // Control, or no server and what becomes of the packet.
 func (w *Worker) template(j *job, svc *service, spec *ServiceSpec) (conntrack.Ref, *dest, conntrack.Why, Verdict) {
+	data, ok := w.peData(j, spec)
+	if !ok {
+		return 0, nil, 0, drop(NoCallID)
+	}
 	key := templateKey(w.pkt, spec)
-	hash := w.e.table.Hash(key.Proto, key.Client, key.ClientPort)
-	s := w.e.table.Shard(hash)
+	hash, s := w.templateHome(&key, data)
 	s.Lock()
 	defer s.Unlock()
-	c := s.Template(hash, &key)
+	c := findTemplate(s, hash, &key, data)
 	w.watch.looked(c)
 	var d *dest
 	why := conntrack.Scheduled
@@ -95,17 +98,14 @@ func (w *Worker) template(j *job, svc *service, spec *ServiceSpec) (conntrack.Re
 		if d == nil {
 			return 0, nil, 0, v
 		}
-		if c = s.Insert(hash, &key, w.now); c == nil {
+		if c = w.insertTemplate(s, hash, &key, data, spec, d); c == nil {
 			return 0, nil, 0, drop(TableFull)
 		}
-		c.Flags |= conntrack.Template | d.connFlags()
-		c.Server, c.Dest, c.Mark = d.ID, d.key.Addr, w.mark(j)
+		c.Mark = w.mark(j)
 		if key.VirtualPort != 0 {
 			c.DestPort = d.key.Port
 		}
-		c.SetTimeout(int64(spec.Timeout) * 1e9)
 		c.SetWhy(why)
-		d.templates.Add(1)
 	}
 	if spec.oncePerPacket(w.pkt.Proto) {
 		c.InPkts++ // in its connections' stead

@@ -25,7 +25,9 @@ type snapshot struct {
 	// masq has the endpoints of masquerading servers, with protocol 0 those of a
 	// mark's service, if nat_icmp_send is on.
 	masq map[Endpoint]struct{}
-	wide []Wide
+	// talkers are the servers that begin connections themselves, by their endpoints.
+	talkers map[Endpoint]*dest
+	wide    []Wide
 	// tunnels has where tunnels end: by the protocol of the outer header and, of
 	// GUE, the port.
 	tunnels map[Endpoint]struct{}

@@ -107,6 +107,9 @@ type ServiceSpec struct {
 	// mask such as 0xffffff00, 0 being one template for all clients, or the
 	// length of an IPv6 prefix, from 1 to 128. Only persistent services look at it.
 	Netmask uint32
+	// PE is the name of the persistence engine, "" for none: what tells which
+	// packets stay together, besides their client.
+	PE string
 	// Tuning is for schedulers that can be tuned.
 	Tuning Tuning
 	// Life is what becomes of those who use a server that drains, is down or is

@@ -47,6 +47,7 @@ const (
 	TooBig
 	ICMPLimited
 	NoAnswer
+	NoCallID
 	Defence
 	HelperWaits
 	TxTooBig
@@ -80,6 +81,7 @@ var reasonNames = [NumReasons]string{
 	TooBig:          "too-big",
 	ICMPLimited:     "icmp-limited",
 	NoAnswer:        "no-answer",
+	NoCallID:        "no-call-id",
 	Defence:         "drop-packet",
 	HelperWaits:     "helper-waits",
 	TxTooBig:        "tx-too-big",
@@ -112,6 +114,7 @@ var reasonHelp = [NumReasons]string{
 	TooBig:          "larger than the next link takes, and cannot be fragmented here",
 	ICMPLimited:     "an ICMP answer was due, but too many were sent just before",
 	NoAnswer:        "must not be answered (a reset, an ICMP error, a broadcast)",
+	NoCallID:        "to a service with the persistence engine sip, and no SIP message with a Call-ID",
 	Defence:         "would begin a connection: dropped in defence (drop_packet)",
 	HelperWaits:     "a helper must see another packet of the connection first; TCP sends it again",
 	TxTooBig:        "the egress NIC refused the frame's length",

@@ -32,6 +32,7 @@ var imports = []struct {
 	{pkg: "vsnat/nic/neigh", may: []string{"vsnat/nic", "vsnat/nic/netns", "vsnat/nat/wire"}, any: true},
 	{pkg: "vsnat/nic/**", may: []string{"vsnat/nic", "vsnat/nic/netns"}, any: true},
 	{pkg: "vsnat/nat/*", may: []string{"vsnat/nat/wire", "vsnat/conntrack"}, libs: pure},
+	{pkg: "vsnat/nat/sip", libs: pure},
 	{pkg: "vsnat/nat/alg/*", may: []string{"vsnat/nat/alg", "vsnat/nat/wire", "vsnat/conntrack"}, libs: pure},
 	{pkg: "vsnat/nat", may: []string{"vsnat/nic", "vsnat/sched", "vsnat/conntrack/**", "vsnat/nat/**"}, libs: pure},
 	{pkg: "vsnat/bench/lab", may: []string{"vsnat/nic/netns"}, libs: slices.Concat(pure, []string{"github.com/vishvananda/netlink", "github.com/vishvananda/netns"})},

@@ -123,9 +123,6 @@ func (r *run) command(c *control.Command) error {
 }
 
 func (r *run) service(c *control.Command) error {
-	if c.Service.PE != "" {
-		return fmt.Errorf("daemon: persistence engines are not built: %w", syscall.EOPNOTSUPP)
-	}
 	spec, err := serviceSpec(c.Service)
 	if err != nil {
 		return err

@@ -109,6 +109,7 @@ func serviceSpec(s *control.Service) (nat.ServiceSpec, error) {
 		OnePacket:  s.Flags&control.OnePacket != 0,
 		Timeout:    s.Timeout,
 		Netmask:    uint32(s.Netmask),
+		PE:         s.PE,
 		Tuning: nat.Tuning{
 			MHTableSize: int(s.MHTableSize),
 			LRTHalfLife: time.Duration(s.LRTHalfLife) * time.Millisecond,
@@ -175,6 +176,7 @@ func serviceOf(s *nat.ServiceSpec) control.Service {
 		Flags:     serviceFlags(s),
 		Timeout:   s.Timeout,
 		Netmask:   control.Netmask(s.Netmask),
+		PE:        s.PE,
 
 		MHTableSize: uint32(s.Tuning.MHTableSize),
 		LRTHalfLife: uint32(s.Tuning.LRTHalfLife.Milliseconds()),
@@ -211,7 +213,11 @@ func stats(c *nat.Counters, r *nat.Rates) control.Stats {
 func (d *daemon) Connections(cursor uint64, buf []control.Connection) (n int, next uint64) {
 	now := d.now()
 	next = d.engine.Table().Scan(cursor, len(buf), func(c *conntrack.Conn) {
-		buf[n] = connection(c, d.engine.Table().Home(c.Ref()).Ext(c), now)
+		home := d.engine.Table().Home(c.Ref())
+		buf[n] = connection(c, home.Ext(c), now)
+		if data := home.Data(c, nil); data != nil {
+			buf[n].PE, buf[n].PEData = nat.PESIP, string(data)
+		}
 		n++
 	})
 	return n, next

@@ -152,7 +152,7 @@ func TestRefusedCommands(t *testing.T) {
 	gue.TunnelType, unknown.TunnelType = control.GUE, "vxlan"
 	v6 := control.ServiceID{Family: control.IPv6, Protocol: control.TCP, Address: netip.MustParseAddr("2001:db8::1"), Port: 80}
 	pe := addService(addedID)
-	pe.Service.PE = "sip"
+	pe.Service.PE = "sop"
 	for _, c := range []struct {
 		name string
 		cmd  *control.Command
@@ -160,7 +160,7 @@ func TestRefusedCommands(t *testing.T) {
 	}{
 		{"service twice", addService(have), syscall.EEXIST},
 		{"IPv6 without a prefix length", addService(v6), syscall.EINVAL},
-		{"persistence engine", pe, syscall.EOPNOTSUPP},
+		{"persistence engine", pe, syscall.ENOENT},
 		{"server of no service", addServer(addedID, masq("10.0.2.30")), syscall.ESRCH},
 		{"server twice", addServer(have, control.RealServer{Address: server.Addr(), Port: server.Port(), Method: control.Masq}), syscall.EEXIST},
 		{"method", addServer(have, local), syscall.EOPNOTSUPP},
