@@ -6,9 +6,9 @@ BIN = bin/vsnat
 
 .PHONY: build run test test-race fuzz e2e bench microbench docs lint clean
 
-build: ## bin/vsnat, and bin/ipvsadm as a link to it
+build: ## bin/vsnat, and links to it by the names of ipvsadm
 	$(GO) build -trimpath -o $(BIN) ./cmd/vsnat
-	ln -sf vsnat bin/ipvsadm
+	for name in ipvsadm ipvsadm-save ipvsadm-restore; do ln -sf vsnat bin/$$name; done
 
 run: build ## the paper's experiment, in network namespaces on this machine
 	$(BIN) bench paper $(ARGS)
