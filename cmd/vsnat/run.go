@@ -81,6 +81,7 @@ SIGINT ends the director; nothing of it is left on the host.`,
 	f.IntVar(&cfg.MaxConns, "max-conns", 1<<20, "bound on connections, 128 bytes each")
 	f.DurationVar(&cfg.Spin, "spin", -1, "how long a worker looks for more packets before it sleeps (default 50µs where cores are to spare)")
 	f.DurationVar(&cfg.Budget, "budget", 100*time.Microsecond, "what a packet may take, for the latency report")
+	f.StringVar(&cfg.Pprof, "pprof", "", "let go tool pprof ask for profiles at this `ADDRESS:PORT`, or socket if there is a slash in it; whoever reaches it may")
 	f.BoolVar(&debug, "debug", false, "log more")
 	complete.Flags(cmd, map[string]complete.Func{
 		"config": complete.TOML, "interface": complete.NICs, "guard": complete.Words("auto", guard.TCX, guard.NFT, daemon.GuardOff),

@@ -45,6 +45,7 @@ type Config struct {
 	MaxConns int           // bound on connections
 	Spin     time.Duration // how long a worker looks for more frames before it sleeps; < 0 chooses
 	Budget   time.Duration // what a packet may take, for the latency report
+	Pprof    string        // where profiles are to be had: a TCP address, or the path of a socket; "" nowhere
 
 	File     string          // path of the configuration file; "" is none
 	Declared *config.Config  // what it says
@@ -121,6 +122,13 @@ func Run(ctx context.Context, cfg Config, logger *zap.Logger, ready func()) (err
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if cfg.Pprof != "" {
+		l, err := listenPprof(cfg.Pprof)
+		if err != nil {
+			return err
+		}
+		servePprof(ctx, l, logger)
+	}
 	d := &daemon{cfg: cfg, log: logger, epoch: time.Now().Add(-time.Second)}
 	if err := d.start(ctx); err != nil {
 		return err
