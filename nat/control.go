@@ -429,7 +429,7 @@ func (e *Engine) publish() {
 		tunnels:  make(map[Endpoint]struct{}),
 		dests:    slices.Clone(e.dests),
 		settings: e.settings,
-		helpers:  slices.Clone(e.helperPorts),
+		helpers:  e.helperPorts,
 		defences: e.defences,
 	}
 	w := newWides(snap.rules, snap.helpers)

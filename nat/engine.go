@@ -64,6 +64,7 @@ type Engine struct {
 
 	helped [len(helpers)]helperTally
 	lines  alg.Lines
+	flows  atomic.Pointer[nic.Flows] // nil if the guard looks into none
 
 	// Of the sweep for connections without server; all but the first are
 	// Expire's.
@@ -128,7 +129,7 @@ func New(opt Options) (*Engine, error) {
 		opt: opt, table: table, dests: make([]*dest, 1), settings: DefaultSettings(),
 		byKey: make(map[ServiceKey]*service), trash: make(map[trashKey]*trashed), pools: []Pool{defaultPool()},
 	}
-	e.helperPorts, _ = portsOf(DefaultHelpers(), nil)
+	e.helperPorts, _ = portsOf(DefaultHelpers(), helperPorts{})
 	timeouts := state.DefaultTimeouts()
 	e.timeouts.Store(&timeouts)
 	e.lifeDue.Store(math.MaxInt64)
@@ -202,6 +203,9 @@ func (e *Engine) end(snap *snapshot, s *conntrack.Shard, c *conntrack.Conn, now 
 func (e *Engine) remove(snap *snapshot, s *conntrack.Shard, c *conntrack.Conn) {
 	if d := e.destOf(snap, c.Server); d != nil {
 		d.unbind(c)
+	}
+	if c.Why() == conntrack.FromHelper {
+		e.tell(c, true)
 	}
 	s.Remove(c)
 }

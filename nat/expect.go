@@ -76,6 +76,7 @@ func (w *Worker) expect(a *agreement) bool {
 		c.Control, c.Server, c.Dest, c.DestPort, c.Mark = a.control, a.server, a.dest, a.destPort, a.mark
 		c.Flags |= conntrack.Inactive | conntrack.NFCT // and masquerading, as its control connection
 		c.SetWhy(conntrack.FromHelper)
+		w.e.tell(c, false)
 	}
 	timeout := w.e.timeouts.Load().UDP
 	if a.key.Proto == ProtoTCP {

@@ -46,7 +46,17 @@ func (b *ftpBed) conns() (list []conntrack.Conn) {
 }
 
 func TestFTPPassive(t *testing.T) {
-	b := newFTPBed4(t).open()
+	b := newFTPBed4(t)
+	flows := make(nic.Flows, nic.FlowSlots)
+	b.e.TellFlows(flows)
+	told := func() bool {
+		client, vip := b.client.Addr().As16(), b.vip.Addr().As16()
+		return flows.Has(&client, &vip, 50000)
+	}
+	if o := b.e.Owned(); len(o.Wide) != 0 || len(o.Services) != 2 {
+		t.Errorf("owned although the guard is told: %+v", o)
+	}
+	b.open()
 	b.segment(false, wire.ACK, 1000, 1000, []byte("PASV\r\n"))
 	out := b.segment(true, wire.ACK, 1000, 1006, []byte("227 Entering Passive Mode (10,0,0,5,195,80).\r\n"))
 	if got := string(out.tcp().Payload()); got != "227 Entering Passive Mode (192,0,2,1,195,80).\r\n" {
@@ -55,6 +65,9 @@ func TestFTPPassive(t *testing.T) {
 	list := b.conns()
 	if len(list) != 1 {
 		t.Fatalf("%d connections expected", len(list))
+	}
+	if !told() {
+		t.Error("the guard was not told")
 	}
 	c := &list[0]
 	if c.Flags&(conntrack.NoCPort|conntrack.NFCT|conntrack.Inactive) != conntrack.NoCPort|conntrack.NFCT|conntrack.Inactive ||
@@ -96,8 +109,8 @@ func TestFTPPassive(t *testing.T) {
 	b.e.Expire(b.now, 1000)
 	b.now += 70e9
 	b.e.Expire(b.now, 1000)
-	if n := b.e.Table().Len(); n != 0 {
-		t.Errorf("%d connections are left at the end", n)
+	if n := b.e.Table().Len(); n != 0 || told() {
+		t.Errorf("%d connections are left at the end, told: %v", n, told())
 	}
 	b.e.Update(func(tx *Tx) {
 		for _, s := range tx.Services() {

@@ -6,9 +6,11 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"vsnat/conntrack"
 	"vsnat/nat/alg"
 	"vsnat/nat/alg/ftp"
 	"vsnat/nat/alg/tftp"
+	"vsnat/nic"
 )
 
 // helpers are those there are. A connection has the number of its own, which is
@@ -44,7 +46,11 @@ type HelperInfo struct {
 type helperTally struct{ expected, changed, refused atomic.Uint64 }
 
 // helperPorts are the ports that helpers are attached to.
-type helperPorts []helperPort
+type helperPorts struct {
+	list []helperPort
+	// told says that the guard is told of every connection that is expected.
+	told bool
+}
 
 type helperPort struct {
 	proto  uint8
@@ -55,22 +61,22 @@ type helperPort struct {
 // of returns the number of the helper for connections to that virtual port, 0 for
 // none.
 func (h helperPorts) of(proto uint8, port uint16) uint8 {
-	for i := range h {
-		if h[i].port == port && h[i].proto == proto {
-			return h[i].number
+	for i := range h.list {
+		if h.list[i].port == port && h.list[i].proto == proto {
+			return h.list[i].number
 		}
 	}
 	return 0
 }
 
 // takesData reports whether clients of the service open connections to other
-// ports: passive FTP's, by a helper's leave or because their client's template has
-// them go to its server.
+// ports, which the guard cannot tell from the host's: passive FTP's, by a helper's
+// leave or because their client's template has them go to its server.
 func (h helperPorts) takesData(spec *ServiceSpec) bool {
 	if spec.Key.Mark != 0 {
 		return false
 	}
-	if n := h.of(spec.Key.Proto, spec.Key.Port); n != 0 && helpers[n-1].DataPorts() == alg.PassiveData {
+	if n := h.of(spec.Key.Proto, spec.Key.Port); !h.told && n != 0 && helpers[n-1].DataPorts() == alg.PassiveData {
 		return true
 	}
 	return spec.Key.Proto == ProtoTCP && spec.Key.Port == ftpPort && spec.Persistent
@@ -95,26 +101,26 @@ func DefaultHelpers() []HelperSpec {
 // now, and returns what they mean.
 func portsOf(specs []HelperSpec, now helperPorts) (helperPorts, error) {
 	const op = "set-helpers"
-	all := slices.Clone(now)
+	all := helperPorts{slices.Clone(now.list), now.told}
 	for _, spec := range specs {
 		i := slices.IndexFunc(helpers[:], func(h alg.Helper) bool { return h.Name() == spec.Name })
 		if i < 0 {
-			return nil, refuse(op, spec.Name, syscall.ENOENT, "there is no such helper")
+			return now, refuse(op, spec.Name, syscall.ENOENT, "there is no such helper")
 		}
 		if len(spec.Ports) > maxHelperPorts {
-			return nil, refuse(op, spec.Name, syscall.EINVAL, fmt.Sprintf("%d ports: at most %d are possible", len(spec.Ports), maxHelperPorts))
+			return now, refuse(op, spec.Name, syscall.EINVAL, fmt.Sprintf("%d ports: at most %d are possible", len(spec.Ports), maxHelperPorts))
 		}
 		number := uint8(i + 1)
-		all = slices.DeleteFunc(all, func(p helperPort) bool { return p.number == number })
+		all.list = slices.DeleteFunc(all.list, func(p helperPort) bool { return p.number == number })
 		for _, port := range spec.Ports {
 			proto := helpers[i].Proto()
 			switch {
 			case port < 2:
-				return nil, refuse(op, spec.Name, syscall.EINVAL, fmt.Sprintf("port %d: ports from 2 on are possible", port))
+				return now, refuse(op, spec.Name, syscall.EINVAL, fmt.Sprintf("port %d: ports from 2 on are possible", port))
 			case all.of(proto, port) != 0:
-				return nil, refuse(op, spec.Name, syscall.EEXIST, fmt.Sprintf("%s port %d has a helper", protoName(proto), port))
+				return now, refuse(op, spec.Name, syscall.EEXIST, fmt.Sprintf("%s port %d has a helper", protoName(proto), port))
 			}
-			all = append(all, helperPort{proto, port, number})
+			all.list = append(all.list, helperPort{proto, port, number})
 		}
 	}
 	return all, nil
@@ -123,7 +129,7 @@ func portsOf(specs []HelperSpec, now helperPorts) (helperPorts, error) {
 // CheckHelper reports what would be refused of a helper whatever ports the others
 // have.
 func CheckHelper(spec HelperSpec) error {
-	_, err := portsOf([]HelperSpec{spec}, nil)
+	_, err := portsOf([]HelperSpec{spec}, helperPorts{})
 	return err
 }
 
@@ -157,11 +163,35 @@ func (tx *Tx) Helpers() []HelperInfo {
 			h.Proto(),
 			HelperCounters{n.expected.Load(), n.changed.Load(), n.refused.Load()},
 		}
-		for _, p := range ports {
+		for _, p := range ports.list {
 			if int(p.number) == i+1 {
 				list[i].Ports = append(list[i].Ports, p.port)
 			}
 		}
 	}
 	return list
+}
+
+// TellFlows has the engine put every connection that helpers expect into a set
+// that the guard looks into. Without it the guard must keep all unprivileged ports
+// of a VIP with FTP from the host.
+func (e *Engine) TellFlows(flows nic.Flows) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.flows.Store(&flows)
+	e.helperPorts.told = true
+	e.publish()
+}
+
+// tell has the guard keep the client's part of an expected connection from the
+// host, or, if it is over, leave it again.
+func (e *Engine) tell(c *conntrack.Conn, over bool) {
+	f := e.flows.Load()
+	switch {
+	case f == nil || c.Proto != ProtoTCP:
+	case over:
+		f.Remove(&c.Client, &c.Virtual, c.VirtualPort)
+	default:
+		f.Add(&c.Client, &c.Virtual, c.VirtualPort)
+	}
 }

@@ -35,6 +35,7 @@
 //
 //   - TCP, UDP and SCTP to a service: by its address and port, or by what else
 //     tells it ([Wide]); ESP and AH by their address alone;
+//   - TCP of a flow that is in the set of flows ([Guard.Flows]);
 //   - TCP, UDP and SCTP from a real server, or from a network that is masqueraded,
 //     to an address that is not this host's, and from such a network also echo
 //     requests. Answers to the host's own connections to a real server, such as
@@ -69,6 +70,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"vsnat/nic"
 	"vsnat/nic/netns"
 )
 
@@ -106,9 +108,10 @@ type Stats struct {
 // Guard is a guard over some interfaces of one namespace. Its methods may be
 // called by any number of goroutines.
 type Guard struct {
-	ns   *netns.Handle
-	kind string
-	why  string
+	ns    *netns.Handle
+	kind  string
+	why   string
+	flows nic.Flows
 
 	mu       sync.Mutex // guards all below
 	backend  backend    // nil when closed
@@ -168,7 +171,7 @@ func (g *Guard) choose(o Options) error {
 	case "", TCX:
 		var b *tcx
 		if b, errTCX = openTCX(o.MaxKeys); errTCX == nil {
-			g.kind, g.why, g.backend = TCX, "tcx works here", b
+			g.kind, g.why, g.backend, g.flows = TCX, "tcx works here", b, b.counters
 			return nil
 		}
 		if o.Force == TCX {
@@ -191,6 +194,11 @@ func (g *Guard) choose(o Options) error {
 
 // Kind returns [TCX] or [NFT].
 func (g *Guard) Kind() string { return g.kind }
+
+// Flows returns a set of flows that the guard owns besides its state, for as long
+// as they are in it: what is added is owned at once. It is nil for the nft kind,
+// which has none. It may be used even after Close.
+func (g *Guard) Flows() nic.Flows { return g.flows }
 
 // Why tells in a sentence why the guard is of that kind.
 func (g *Guard) Why() string { return g.why }

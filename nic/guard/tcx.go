@@ -26,6 +26,8 @@ type tcx struct {
 	maps     [numTables]*ebpf.Map
 	wide     *ebpf.Map // holds the array of wide selectors
 	networks *ebpf.Map // a trie
+	flowMap  *ebpf.Map
+	counters nic.Flows // its memory
 	counts   *ebpf.Map // per CPU; index is a drop kind
 	program  *ebpf.Program
 	links    map[int]link.Link // by ifindex
@@ -78,7 +80,7 @@ func (b *tcx) load(maxKeys int) error {
 		}
 		b.maps[t] = m
 	}
-	err := errors.Join(b.loadWide(), b.loadNetworks())
+	err := errors.Join(b.loadWide(), b.loadNetworks(), b.loadFlows())
 	if err != nil {
 		return err
 	}
@@ -96,7 +98,7 @@ func (b *tcx) load(maxKeys int) error {
 		Name:         "vsnat_guard",
 		Type:         ebpf.SchedCLS,
 		AttachType:   ebpf.AttachTCXIngress,
-		Instructions: tcxProgram(&b.maps, b.wide, b.networks, b.counts),
+		Instructions: tcxProgram(&b.maps, b.wide, b.networks, b.flowMap, b.counts),
 	})
 	return err
 }
@@ -183,7 +185,7 @@ func (b *tcx) close() error {
 		errs = append(errs, l.Close())
 	}
 	// Program and Map allow Close on nil.
-	errs = append(errs, b.program.Close(), b.counts.Close(), b.wide.Close(), b.networks.Close())
+	errs = append(errs, b.program.Close(), b.counts.Close(), b.wide.Close(), b.networks.Close(), b.flowMap.Close())
 	for _, m := range b.maps {
 		errs = append(errs, m.Close())
 	}

@@ -68,6 +68,7 @@ const maxExtensions = 8
 //
 //	outer IP header -> destination and source
 //	TCP, UDP, SCTP: destination is a service            -> drop
+//	                of a flow that was told             -> drop
 //	                the first wide selector is one's    -> drop
 //	                source a server or in a network, destination remote -> drop
 //	echo request:   source in a network, destination remote -> drop
@@ -76,8 +77,8 @@ const maxExtensions = 8
 //	                the first wide selector is a service's      -> drop
 //	                inner destination a server or in a network, destination remote -> drop
 //	all else -> next
-func tcxProgram(maps *[numTables]*ebpf.Map, wide, networks, counts *ebpf.Map) asm.Instructions {
-	p := &program{maps: maps, wide: wide, networks: networks}
+func tcxProgram(maps *[numTables]*ebpf.Map, wide, networks, flows, counts *ebpf.Map) asm.Instructions {
+	p := &program{maps: maps, wide: wide, networks: networks, flows: flows}
 	p.emit(
 		asm.Mov.Reg(regSKB, asm.R1),
 
@@ -115,6 +116,7 @@ func tcxProgram(maps *[numTables]*ebpf.Map, wide, networks, counts *ebpf.Map) as
 	p.find(services, stkDst, "service")
 	p.anyPort(services, stkDst, "service")
 	p.ifIPsec("ipsec")
+	p.findFlow(stkDst, stkSrc, "service")
 	p.findWide(stkDst, stkSrc, 2, "service")
 	p.find(servers, stkSrc, "from server")
 	p.anyPort(servers, stkSrc, "from server")
@@ -190,6 +192,7 @@ type program struct {
 	maps     *[numTables]*ebpf.Map
 	wide     *ebpf.Map
 	networks *ebpf.Map
+	flows    *ebpf.Map
 	pending  string // label of the next instruction
 	labels   int    // how many labels have been made up
 }

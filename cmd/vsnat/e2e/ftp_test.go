@@ -9,6 +9,7 @@ import (
 
 	"vsnat/bench/lab"
 	"vsnat/cmd/vsnat/internal/control"
+	"vsnat/cmd/vsnat/internal/daemon"
 )
 
 // vsftpdConfig is for one real server; %[1]s is its directory.
@@ -114,7 +115,7 @@ func TestFTP(t *testing.T) {
 	need(t, "vsftpd", "curl", "lftp", "tnftp")
 	s := newSite(t, lab.PaperOptions{IPv6: true})
 	dirs := s.vsftpd("")
-	s.direct()
+	d := s.direct()
 	s.ftpService("21", "")
 	want, _, _ := sum(blob(9, ftpFile)) // cannot fail
 	for _, u := range ftpUsers {
@@ -149,6 +150,21 @@ func TestFTP(t *testing.T) {
 			}
 		}
 	})
+	t.Run("the host keeps its own", func(t *testing.T) {
+		// The ports that clients may open data connections to are the host's, too.
+		s.serveAt("director", vip+":8080", "the director")
+		s.serveAt("client", clientIP+":8081", "the client")
+		if d.guardKind() == "tcx" {
+			if a := s.page("client", vip+":8080"); a.server != "the director" {
+				t.Errorf("%s answers on the director's own port", a.server)
+			}
+			out := s.must("director", find("curl"), "-sS", "--noproxy", "*", "--max-time", "5", "--interface", vip, "http://"+clientIP+":8081/")
+			if out != page {
+				t.Errorf("the director itself fetched %q", tail(out, 100))
+			}
+		}
+		s.refusedAtOnce(vip + ":50000")
+	})
 	for _, h := range report[[]control.HelperEntry](s, "helper") {
 		if h.Name == "ftp" && (h.Expected < 60 || h.Changed == 0 || h.Refused != 0) {
 			t.Errorf("vsnat helper: %+v", h)
@@ -156,23 +172,30 @@ func TestFTP(t *testing.T) {
 	}
 }
 
-// TestFTPPersistent has the services that LVS is known for: data connections by a
-// client's template, to servers that announce the VIP, and to those that announce
-// themselves.
-func TestFTPPersistent(t *testing.T) {
+// guardKind returns how the host's stack is kept away.
+func (d *director) guardKind() string { return report[daemon.Status](d.s, "status").Guard }
+
+// TestFTPServices has the services that LVS is known for, whose clients' templates
+// have data connections go to their server too: to servers that announce the VIP, and
+// to those that announce themselves. And it has the guard that is told of no flows.
+func TestFTPServices(t *testing.T) {
 	need(t, "vsftpd", "curl")
 	want, _, _ := sum(blob(9, ftpFile)) // cannot fail
-	for _, tt := range []struct{ name, port, announce string }{
-		{"port 21", "21", ""},
-		{"port 21, the VIP announced", "21", "pasv_address=" + vip + "\n"},
-		{"all ports", "0", ""},
-		{"all ports, the VIP announced", "0", "pasv_address=" + vip + "\n"},
+	for _, tt := range []struct {
+		name, port, announce, options string
+		args                          []string
+	}{
+		{"port 21", "21", "", "-p 100", nil},
+		{"port 21, the VIP announced", "21", "pasv_address=" + vip + "\n", "-p 100", nil},
+		{"all ports", "0", "", "-p 100", nil},
+		{"all ports, the VIP announced", "0", "pasv_address=" + vip + "\n", "-p 100", nil},
+		{"not persistent, the other guard", "21", "", "", []string{"--guard", "nft"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newSite(t, lab.PaperOptions{IPv6: true})
 			s.vsftpd(tt.announce)
-			s.direct()
-			s.ftpService(tt.port, "-p 100")
+			s.direct(tt.args...)
+			s.ftpService(tt.port, tt.options)
 			for _, options := range []string{"--disable-epsv", "-P - --disable-eprt"} {
 				got := filepath.Join(t.TempDir(), "got")
 				s.must("client", append(append([]string{find("curl"), "-sS", "--noproxy", "*", "--max-time", "10", "-o", got},

@@ -191,6 +191,9 @@ func (d *daemon) start(ctx context.Context) (err error) {
 			return err
 		}
 		d.guard = g
+		if f := g.Flows(); f != nil {
+			d.engine.TellFlows(f)
+		}
 		d.log.Info("guard", zap.String("kind", g.Kind()), zap.String("why", g.Why()))
 	}
 	if err := d.own(); err != nil {
