@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"vsnat/cmd/vsnat/internal/complete"
 	"vsnat/cmd/vsnat/internal/control"
@@ -47,12 +49,13 @@ an address, an address with a port, or a network.`,
 			c := control.NewClient(control.SocketPath())
 			defer c.Close()
 			out := cmd.OutOrStdout()
-			print := printConn
+			format := connFormat(out)
+			print := func(w io.Writer, c *control.Connection) error { return printConn(w, format, c) }
 			if v.asJSON {
 				enc := json.NewEncoder(out)
 				print = func(_ io.Writer, c *control.Connection) error { return enc.Encode(c) }
 			} else {
-				fmt.Fprintf(out, connColumns, connTitles...)
+				fmt.Fprintf(out, format, connTitles...)
 			}
 			shown := 0
 			for conn, err := range c.Connections(cmd.Context()) {
@@ -85,6 +88,7 @@ an address, an address with a port, or a network.`,
 	complete.Flags(cmd, map[string]complete.Func{
 		"client": complete.Nothing, "vip": complete.Virtuals, "server": complete.AllServers, "limit": complete.Nothing,
 		"proto": complete.Words("tcp", "udp", "sctp"), "state": complete.Words(stateNames()...),
+		"why": complete.Words("scheduled", "template", "helper", "moved", "bypass", "synced"),
 	})
 	flags.Lookup("json").Usage = "print JSON, one object a line"
 	return cmd
@@ -133,9 +137,10 @@ func watchConns(cmd *cobra.Command, v *view, f *connFilter, limit int) error {
 		return all, nil
 	}
 	return show(cmd, v, ask, func(w io.Writer, all []control.Connection) error {
-		fmt.Fprintf(w, connColumns, connTitles...)
+		format := connFormat(cmd.OutOrStdout())
+		fmt.Fprintf(w, format, connTitles...)
 		for i := range all {
-			if err := printConn(w, &all[i]); err != nil {
+			if err := printConn(w, format, &all[i]); err != nil {
 				return err
 			}
 		}
@@ -203,14 +208,29 @@ func (e *endpointFilter) Set(s string) error {
 	return nil
 }
 
-// connColumns is the format of a line: lines come as the director sends them, so
-// that the columns have fixed widths.
-const connColumns = "%-4s %-11s %6s %6s %6s %6s %-9s %-21s %-21s %s\n"
+// Lines come as the director sends them, so that their columns have fixed widths.
+// On a terminal that is narrower than connWidth a connection has two lines.
+const (
+	connColumns = "%-4s %-11s %6s %6s %6s %6s %-9s %-21s"
+	connWide    = connColumns + " %-21s %s\n"
+	connNarrow  = connColumns + "\n     %-21s %s\n"
+	connWidth   = 119
+)
+
+// connFormat returns the format of a connection for what is written to.
+func connFormat(out io.Writer) string {
+	if f, ok := out.(*os.File); ok {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width < connWidth {
+			return connNarrow
+		}
+	}
+	return connWide
+}
 
 var connTitles = []any{"PRO", "STATE", "AGE", "ENDS", "IN", "OUT", "WHY", "CLIENT", "VIRTUAL", "SERVER"}
 
-func printConn(w io.Writer, c *control.Connection) error {
-	_, err := fmt.Fprintf(w, connColumns, strings.ToLower(string(c.Protocol)), c.State, human.Seconds(c.Age), human.Seconds(c.Expires),
+func printConn(w io.Writer, format string, c *control.Connection) error {
+	_, err := fmt.Fprintf(w, format, strings.ToLower(string(c.Protocol)), c.State, human.Seconds(c.Age), human.Seconds(c.Expires),
 		human.Count(c.InBytes), human.Count(c.OutBytes), c.Why, c.Client, c.Virtual, c.Destination)
 	return err
 }

@@ -72,7 +72,7 @@ func TestPrintConn(t *testing.T) {
 			Protocol: control.UDP, Client: netip.MustParseAddrPort("255.255.255.255:65535"), Virtual: netip.MustParseAddrPort("192.0.2.1:53"),
 			Destination: netip.MustParseAddrPort("10.0.0.11:53"), State: "UDP", Age: seconds, Expires: 300, InBytes: 1 << 40, OutBytes: 99, Why: "scheduled",
 		}
-		if err := printConn(&out, &c); err != nil {
+		if err := printConn(&out, connWide, &c); err != nil {
 			t.Fatal(err)
 		}
 	}

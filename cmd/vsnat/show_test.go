@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"net/netip"
@@ -85,6 +86,14 @@ func TestTablesFit(t *testing.T) {
 		},
 		"server": func(w io.Writer) error {
 			return printServers(w, []control.ServiceEntry{{Service: control.Service{ServiceID: id, Scheduler: "lblcr"}, Servers: []control.ServerEntry{entry}}})
+		},
+		"conns": func(w io.Writer) error {
+			fmt.Fprintf(w, connNarrow, connTitles...)
+			ap := netip.AddrPortFrom(long, 65535)
+			return printConn(w, connNarrow, &control.Connection{
+				Protocol: control.SCTP, State: "ESTABLISHED", Age: 99 * 86400, Expires: 31 * 86400, InBytes: most, OutBytes: most, Why: "scheduled",
+				Client: ap, Virtual: ap, Destination: ap,
+			})
 		},
 		"life": func(w io.Writer) error { return printLife(w, id, life) },
 		"set": func(w io.Writer) error {
