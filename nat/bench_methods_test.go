@@ -2,6 +2,7 @@ package nat
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
 	"vsnat/conntrack"
@@ -22,12 +23,24 @@ func BenchmarkMethods(b *testing.B) {
 		{"gue-csum", "-i --tun-type gue --tun-port 5555 --tun-csum"},
 		{"gre", "-i --tun-type gre"},
 		{"gre-csum", "-i --tun-type gre --tun-csum"},
+		{"masq-ipv6", "-m"},
+		{"direct-ipv6", "-g"},
 	} {
 		b.Run(m.name, func(b *testing.B) {
 			bed := newBed(b, Options{Conns: conntrack.Config{Max: conns + 10}})
-			bed.command("-C", "-A -t 192.0.2.1:80 -s rr", "-a -t 192.0.2.1:80 -r 10.0.0.11:80 "+m.flags)
+			vip, server := vip, "10.0.0.11:80"
+			v6 := strings.HasSuffix(m.name, "ipv6")
+			if v6 {
+				vip, server = vip6, "[2001:db8:5::11]:80"
+			}
+			bed.command("-C", "-A -t "+vip.String()+" -s rr", "-a -t "+vip.String()+" -r "+server+" "+m.flags)
 			w := bed.workers[clientNIC]
 			source := func(i int) netip.AddrPort {
+				if v6 {
+					a := client6.Addr().As16()
+					a[13], a[14], a[15] = byte(i>>16), byte(i>>8), byte(i)
+					return netip.AddrPortFrom(netip.AddrFrom16(a), uint16(1024+i%50000))
+				}
 				return netip.AddrPortFrom(netip.AddrFrom4([4]byte{100, byte(i >> 16), byte(i >> 8), byte(i)}), uint16(1024+i%50000))
 			}
 			var batch nic.Batch

@@ -481,7 +481,13 @@ func TestJudgingAllocatesNothing(t *testing.T) {
 		packet(ProtoUDP, client, netip.MustParseAddrPort("192.0.2.1:53"), 0, []byte("query")),
 		chunks(client, sctpVIP, wire.SCTPInit), chunks(client, sctpVIP, wire.SCTPCookieEcho, wire.SCTPData),
 		chunks(addrPort(client.Addr(), 9), sctpVIP, wire.SCTPData),
+		packet(ProtoTCP, client6, vip6, wire.SYN, []byte("data")),
+		packet(ProtoTCP, netip.AddrPortFrom(client6.Addr(), 9), vip6, wire.ACK, nil),
+		extended(packet(ProtoTCP, client6, vip6, wire.SYN, nil), 60),
+		complaint(client6.Addr(), vip6.Addr(), 1, 4, packet(ProtoTCP, vip6, client6, wire.ACK, nil), 60),
+		tagged(packet(ProtoTCP, client6, vip6, wire.SYN, nil), 10, false),
 	}
+	b.command("-A -t [2001:db8:c::1]:80 -s rr", "-a -t [2001:db8:c::1]:80 -r [2001:db8:5::11]:8080 -m")
 	b.command("-A --sctp-service 192.0.2.1:3868 -s rr", "-a --sctp-service 192.0.2.1:3868 -r 10.0.0.11:3869 -m")
 	fresh := make([][]byte, len(frames))
 	for i := range frames {

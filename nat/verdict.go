@@ -92,7 +92,7 @@ var reasonNames = [NumReasons]string{
 
 var reasonHelp = [NumReasons]string{
 	NoReason:        "the frame was not dropped",
-	BadIPHeader:     "the IPv4 header is too short or contradicts the frame's length",
+	BadIPHeader:     "the IP header is too short, contradicts the frame's length, or has an IPv4-mapped IPv6 address",
 	BadIPChecksum:   "the IPv4 header checksum is wrong",
 	Truncated:       "the transport header does not fit in the packet",
 	CutByRing:       "the frame was longer than a receive slot",
@@ -109,7 +109,7 @@ var reasonHelp = [NumReasons]string{
 	RedirectedHome:  "the route to the client leads to this host itself",
 	NoRouteOut:      "no route to the destination, and no answer may be sent",
 	HoldFull:        "too many packets wait for a neighbour already",
-	NeighbourFailed: "the next hop does not answer ARP",
+	NeighbourFailed: "the next hop answers neither ARP nor neighbour discovery",
 	Abandoned:       "waited for a neighbour when the NIC that it had come in by, or the director, left",
 	TooBig:          "larger than the next link takes, and cannot be fragmented here",
 	ICMPLimited:     "an ICMP answer was due, but too many were sent just before",
