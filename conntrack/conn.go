@@ -60,6 +60,10 @@ const (
 	Answered Flags = 1 << 31
 	GivenUp  Flags = 1 << 30
 	AnyDPort Flags = 1 << 29
+	// Proxied: a PROXY header precedes the client's stream. ProxyDone: the server has
+	// acknowledged it.
+	Proxied   Flags = 1 << 28
+	ProxyDone Flags = 1 << 27
 
 	whyShift       = 20
 	whyMask  Flags = 0xf << whyShift

@@ -44,6 +44,12 @@ func (tx *Tx) AddService(spec ServiceSpec) error {
 	if err := checkLife(op, &spec); err != nil {
 		return err
 	}
+	if spec.ProxyProtocol == Unsaid {
+		spec.ProxyProtocol = Off
+	}
+	if err := checkProxy(op, &spec); err != nil {
+		return err
+	}
 	spec.Tuning.plain()
 	sc, err := tx.newScheduler(op, &spec, 0)
 	if err != nil {
@@ -98,6 +104,11 @@ func (tx *Tx) EditService(spec ServiceSpec) error {
 	if spec.Life == nil {
 		spec.Life = is.wanted().Life
 	} else if err := checkLife(op, &spec); err != nil {
+		return err
+	}
+	if spec.ProxyProtocol == Unsaid {
+		spec.ProxyProtocol = is.wanted().ProxyProtocol
+	} else if err := checkProxy(op, &spec); err != nil {
 		return err
 	}
 	if old := is.wanted(); spec.Tuning == (Tuning{}) && spec.Scheduler == old.Scheduler {

@@ -13,28 +13,25 @@ import (
 // client's as any other.
 
 // local gives the connection to server d an address and port if it has none. It
-// reports false if there is none. The shard s is locked.
-func (w *Worker) local(j *job, s *conntrack.Shard, c *conntrack.Conn, d *dest) bool {
+// reports false and a verdict if there is none. The shard s is locked.
+func (w *Worker) local(j *job, s *conntrack.Shard, c *conntrack.Conn, d *dest) (Verdict, bool) {
 	if x := s.Ext(c); x != nil && x.LocalPort != 0 {
 		if !finished(c) || s.HasPort(c) {
-			return true
+			return Verdict{}, true
 		}
 		// Another connection has it now. What begins anew gets another one.
 		if c.Proto != ProtoTCP || w.pkt.TCPFlags&wire.SYN == 0 {
-			return false
+			return w.hostAnswer(j), false
 		}
 	}
-	return w.takePort(j, s, c, w.snap.pools[d.poolName()], w.hop(c.Dest))
-}
-
-// surrender ends a connection that was made for this packet and got no port. The
-// shard s is locked.
-func (w *Worker) surrender(s *conntrack.Shard, c *conntrack.Conn, d *dest) {
-	if c.Expires != 0 {
-		return // an older one, which has its timer
+	if w.takePort(j, s, c, w.snap.pools[d.poolName()], w.hop(c.Dest)) {
+		return Verdict{}, true
 	}
-	d.unbind(c)
-	s.Remove(c)
+	if c.Expires == 0 { // made for this packet
+		d.unbind(c)
+		s.Remove(c)
+	}
+	return drop(NoPort), false
 }
 
 // toLocal finds the connection of a packet, to one of the host's own addresses
@@ -113,6 +110,7 @@ func (w *Worker) icmpHomebound(j *job) (Verdict, bool) {
 		n.OutPkts++
 		n.OutBytes += uint64(len(j.ip))
 	}
+	unmoveQuoted(j, &q, s.Ext(c))
 	if !forward.FullErrorOut(j.ip, j.l4, &src, c) {
 		return drop(Truncated), true
 	}
@@ -151,11 +149,7 @@ func (w *Worker) noteNext(j *job, s *conntrack.Shard, c *conntrack.Conn) {
 	if w.pkt.TCPFlags&wire.FIN == 0 || w.pkt.Frag {
 		return
 	}
-	if t := wire.TCP(j.l4); t.IsValid() {
-		s.NoteNext(c, t.Seq()+uint32(len(t)-t.HeaderLen())+1)
+	if t, x := wire.TCP(j.l4), s.Ext(c); t.IsValid() && x != nil {
+		s.NoteNext(c, x.In.Seq(t.Seq())+uint32(len(t)-t.HeaderLen())+1)
 	}
 }
-
-// succeed has a connection to a far end that may not have forgotten the one that had
-// its port before.
-func succeed(_ *job, _ *conntrack.Conn, _ *conntrack.Ext, _ uint32) {}

@@ -16,7 +16,7 @@ import (
 // giveHelper has a new masquerading connection's payload read if its virtual port
 // is one of a helper's. Its shard is locked.
 func (w *Worker) giveHelper(c *conntrack.Conn) {
-	if c.Method() != conntrack.Masq || c.Flags&conntrack.OnePacket != 0 {
+	if c.Method() != conntrack.Masq || c.Flags&(conntrack.OnePacket|conntrack.Proxied) != 0 {
 		return
 	}
 	if n := w.snap.helpers.of(c.Proto, c.VirtualPort); n != 0 {
@@ -25,7 +25,7 @@ func (w *Worker) giveHelper(c *conntrack.Conn) {
 	}
 }
 
-// extended deals with a packet of a masquerading connection that may be more than
+// extended deals with a packet of a masquerading or FullNAT connection that may be more than
 // addresses and ports: its helper looks at it, and its sequence numbers are put
 // right. hop is where it goes. It reports false and a verdict if it goes no
 // further. The connection's shard is locked.
@@ -33,6 +33,13 @@ func (w *Worker) extended(j *job, c *conntrack.Conn, hop *nic.Hop, fromServer bo
 	x := w.e.table.Home(c.Ref()).Ext(c)
 	if x == nil {
 		return Verdict{}, true
+	}
+	switch {
+	case c.Flags&conntrack.Proxied == 0:
+	case fromServer:
+		return w.proxyReply(j, c, x)
+	default:
+		return w.proxyRequest(j, c, x, hop)
 	}
 	this, other := &x.In, &x.Out
 	if fromServer {
@@ -52,7 +59,9 @@ func (w *Worker) extended(j *job, c *conntrack.Conn, hop *nic.Hop, fromServer bo
 	}
 	begins := !fromServer && tcp.Flags()&(wire.SYN|wire.ACK) == wire.SYN && state.TCP(c.State) == state.TCPSynRecv
 	if begins {
-		x.In, x.Out = conntrack.SeqAdj{}, conntrack.SeqAdj{}
+		if anew(c, x, tcp); c.Flags&conntrack.InSeq != 0 {
+			tcp.DropTimestamps(j.partial())
+		}
 	}
 	helped := x.Helper != 0 && !w.pkt.Frag
 	if helped {

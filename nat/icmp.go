@@ -120,6 +120,7 @@ func (w *Worker) icmpOutbound(j *job) Verdict {
 	n := w.counts.of(c.Server)
 	n.OutPkts++
 	n.OutBytes += uint64(len(j.ip))
+	unmoveQuoted(j, &q, s.Ext(c))
 	if !wire.RewriteErrorOut(j.ip, j.l4, &c.Virtual, c.VirtualPort) {
 		return drop(Truncated)
 	}

@@ -75,9 +75,10 @@ func (w *Worker) inboundLocked(j *job, s *conntrack.Shard, hash uint64, key *con
 	}
 	j.server, j.toServer = c.Server, true
 	full := c.Method() == conntrack.Full
-	if full && !w.local(j, s, c, d) {
-		w.surrender(s, c, d)
-		return drop(NoPort)
+	if full {
+		if v, ok := w.local(j, s, c, d); !ok {
+			return v
+		}
 	}
 	n := w.counts.of(c.Server)
 	n.InPkts++
@@ -203,6 +204,7 @@ func (w *Worker) attach(j *job, c *conntrack.Conn, d *dest, port uint16, why con
 	c.Mark = w.mark(j)
 	c.Server, c.Dest, c.DestPort = d.ID, d.key.Addr, port
 	c.Flags |= d.connFlags()
+	w.proxies(c, d.service.Load().spec.Load())
 	w.giveHelper(c)
 	w.counts.of(d.ID).Conns++
 	w.watch.made(c, d)
@@ -329,6 +331,9 @@ func (w *Worker) toServer(j *job, c *conntrack.Conn, d *dest) Verdict {
 		x := w.e.table.Home(c.Ref()).Ext(c)
 		if w.cannotRewrite(c.Proto, c.ClientPort, x.LocalPort) {
 			return drop(Fragment)
+		}
+		if v, ok := w.extended(j, c, hop, false); !ok {
+			return v
 		}
 		if !forward.FullIn(j.ip, j.l4, j.partial(), c, x) {
 			return drop(Truncated)

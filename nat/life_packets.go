@@ -3,6 +3,7 @@ package nat
 import (
 	"vsnat/conntrack"
 	"vsnat/conntrack/state"
+	"vsnat/nat/wire"
 )
 
 // What packets meet when their connection's server is in trouble. The table
@@ -168,6 +169,9 @@ func (w *Worker) reset(j *job, c *conntrack.Conn, a Action, fromClient bool) Ver
 		in = d.tunnel.overhead(&next)
 	}
 	n := w.onward(room[in:], j, &from, fromPort, &to, toPort)
+	if n > 0 {
+		w.moveReset(wire.IP(room[in:in+n]), c, fromClient)
+	}
 	if in > 0 && n > 0 {
 		n = w.wrapAnswer(room[:in+n], d, &next, w.tunnelPort(j.hash, c))
 	}

@@ -161,6 +161,9 @@ func (w *Worker) goesOut(j *job, n *inside, sport, dport uint16) Verdict {
 	c.InPkts++
 	if p.Proto == ProtoTCP {
 		w.noteNext(j, s, c)
+		if v, ok := w.extended(j, c, hop, false); !ok {
+			return v
+		}
 	}
 	if !forward.FullIn(j.ip, j.l4, j.partial(), c, s.Ext(c)) {
 		return drop(Truncated)
@@ -219,6 +222,11 @@ func (w *Worker) backInside(j *job, s *conntrack.Shard, c *conntrack.Conn) Verdi
 	}
 	c.Flags |= conntrack.Answered
 	w.stepOutbound(s, c, state.Output, finished(c))
+	if c.Proto == ProtoTCP {
+		if v, ok := w.extended(j, c, hop, true); !ok {
+			return v
+		}
+	}
 	if !forward.FullOut(j.ip, j.l4, j.partial(), c) {
 		return drop(Truncated)
 	}

@@ -101,6 +101,9 @@ type ServiceSpec struct {
 	// behind, and masquerading servers' answers are not translated. It concerns
 	// UDP only.
 	OnePacket bool
+	// ProxyProtocol has servers of the methods masq and full told their client in a
+	// header (PROXY protocol, version 2) before each TCP stream.
+	ProxyProtocol Choice
 	// Timeout is how many seconds a template outlives the last new connection.
 	Timeout uint32
 	// Netmask tells the networks of clients that share a template: an IPv4
@@ -117,6 +120,16 @@ type ServiceSpec struct {
 	// edited, and the zero LifePolicy when one is added.
 	Life *LifePolicy
 }
+
+// Choice is what is wanted of something that is on or off.
+type Choice uint8
+
+// The choices. The zero value is as it was, and off for what is new.
+const (
+	Unsaid Choice = iota
+	Off
+	On
+)
 
 // Tuning is what a service's scheduler may be told beyond the kernel's flags.
 // The zero value is the default in every field, but in an edit that keeps the

@@ -31,6 +31,7 @@ type Worker struct {
 	once   conntrack.Conn // of the packet, if it is scheduled by itself
 	watch  *watch         // nil if nobody wants to know
 	source [1]Addr        // see [Worker.takePort]
+	first  job            // see [Worker.sendFirst]
 	// nextPort tells where among a pool's ports the next one is looked for.
 	nextPort uint32
 	seg      alg.Segment // of the packet, if a helper looks at it

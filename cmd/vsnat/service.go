@@ -21,7 +21,34 @@ func serviceCommand() *cobra.Command {
 		Example: `  vsnat service life -t 192.0.2.1:80
   vsnat service life -u 192.0.2.1:53 dns`,
 	}
-	cmd.AddCommand(serviceLifeCommand())
+	cmd.AddCommand(serviceLifeCommand(), serviceProxyCommand())
+	return cmd
+}
+
+func serviceProxyCommand() *cobra.Command {
+	var name nameFlags
+	cmd := &cobra.Command{
+		Use:   "proxy-protocol {-t VIP:PORT | -f MARK} {v2 | off}",
+		Short: "Have servers told their client in a PROXY header",
+		Long: `Have the servers of a service told their client's address in a header of the PROXY
+protocol, version 2, before each TCP stream; or not any more. It concerns new
+connections to servers of the methods masq and full. The servers must expect it.`,
+		Example: `  vsnat service proxy-protocol -t 192.0.2.1:80 v2
+  vsnat service proxy-protocol -t 192.0.2.1:80 off`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id, err := name.service()
+			if err != nil {
+				return err
+			}
+			version := control.ProxyProtocol(args[0])
+			if version != control.ProxyV2 && version != control.ProxyOff {
+				return fmt.Errorf("invalid argument %q: v2 or off", args[0])
+			}
+			return applyPlain(cmd, control.Command{Op: control.SetProxyProtocol, Service: &control.Service{ServiceID: id, ProxyProtocol: version}})
+		},
+	}
+	name.register(cmd)
 	return cmd
 }
 

@@ -29,6 +29,7 @@ var debian = map[string]string{
 	"ldirectord":      "ldirectord",
 	"lftp":            "lftp",
 	"nginx-light":     "nginx",
+	"openssl":         "openssl",
 	"tftp-hpa":        "tftp",
 	"tftpd-hpa":       "in.tftpd",
 	"tnftp":           "tnftp",

@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -88,5 +90,101 @@ func TestFullNATPorts(t *testing.T) {
 	})
 	if out := s.must("director", bin("vsnat"), "pool"); !strings.Contains(out, "few") || !strings.Contains(out, "20000-20002") {
 		t.Errorf("vsnat pool:\n%s", out)
+	}
+}
+
+// proxyConfig is nginx for one real server that expects a PROXY header, with TLS at
+// another port; %[1]s is its directory, %[2]s its address.
+const proxyConfig = `
+user root;
+daemon off;
+master_process off;
+pid %[1]s/nginx.pid;
+error_log %[1]s/error.log;
+events { worker_connections 512; }
+http {
+	log_format who '$proxy_protocol_addr $remote_addr $request $status';
+	access_log %[1]s/access.log who;
+	client_body_temp_path %[1]s/body;
+	proxy_temp_path %[1]s/proxy;
+	fastcgi_temp_path %[1]s/fastcgi;
+	uwsgi_temp_path %[1]s/uwsgi;
+	scgi_temp_path %[1]s/scgi;
+	client_max_body_size 100m;
+	sendfile on;
+	server {
+		listen %[2]s:80 proxy_protocol;
+		listen %[2]s:443 proxy_protocol ssl;
+		ssl_certificate %[1]s/cert.pem;
+		ssl_certificate_key %[1]s/key.pem;
+		root %[1]s/www;
+		dav_methods PUT;
+	}
+}
+`
+
+// TestProxyProtocol has nginx told its clients' addresses, by FullNAT and by
+// masquerading, with and without TLS, and moves big files both ways beside the
+// header.
+func TestProxyProtocol(t *testing.T) {
+	need(t, "curl", "nginx-light", "openssl")
+	s := fullSite(t)
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "www"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "www", "big.bin"), blob(7, bigFile))
+	s.must("server1", find("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+		"-subj", "/CN=vsnat", "-keyout", filepath.Join(dir, "key.pem"), "-out", filepath.Join(dir, "cert.pem"))
+	conf := filepath.Join(dir, "nginx.conf")
+	write(t, conf, strings.NewReader(fmt.Sprintf(proxyConfig, dir, server1)))
+	s.background("server1", server1+":80", find("nginx"), "-p", dir, "-e", "stderr", "-c", conf)
+	// For masquerading the server needs a way back, which the router is.
+	s.must("server1", find("ip"), "route", "add", "192.168.28.0/24", "via", "10.0.100.1")
+	s.direct()
+	want, _, _ := sum(blob(7, bigFile)) // cannot fail
+	file := filepath.Join(t.TempDir(), "file")
+	write(t, file, blob(8, bigFile))
+	sent := sumFile(file)
+	for _, method := range []string{"--full-nat", "-m"} {
+		for _, port := range []string{"80", "443"} {
+			service := vip + ":" + port
+			s.ipvsadm("-A -t " + service + " -s rr")
+			s.ipvsadm("-a -t " + service + " -r " + server1 + ":" + port + " " + method)
+			s.must("director", bin("vsnat"), "service", "proxy-protocol", "-t", service, "v2")
+			s.ipvsadm("-E -t " + service + " -s wlc") // which does not speak of it
+
+			url := map[string]string{"80": "http://", "443": "https://"}[port] + vip
+			curl := []string{find("curl"), "-sSk", "--fail", "--noproxy", "*", "--max-time", "15"}
+			got := filepath.Join(t.TempDir(), "got")
+			s.must("client", append(curl, "-o", got, url+"/big.bin")...)
+			if sumFile(got) != want {
+				t.Errorf("%s %s: the file arrived changed", method, port)
+			}
+			s.must("client", append(curl, "-T", file, url+"/put")...)
+			if sumFile(filepath.Join(dir, "www", "put")) != sent {
+				t.Errorf("%s %s: the stored file is another", method, port)
+			}
+			if method == "--full-nat" {
+				s.must("client", append(curl, "--interface", "10.0.100.99", "-o", got, url+"/big.bin")...)
+			}
+		}
+		s.ipvsadm("-C")
+	}
+	log, err := os.ReadFile(filepath.Join(dir, "access.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts := map[string]int{}
+	for line := range strings.Lines(string(log)) {
+		f := strings.Fields(line)
+		counts[f[0]+" by "+f[1]+" "+f[len(f)-1][:2]]++
+	}
+	for who, n := range map[string]int{
+		clientIP + " by 10.0.100.1 20": 4, "10.0.100.99 by 10.0.100.1 20": 2, clientIP + " by " + clientIP + " 20": 4,
+	} {
+		if counts[who] != n {
+			t.Errorf("%d requests of %s, want %d:\n%s", counts[who], who, n, log)
+		}
 	}
 }

@@ -24,6 +24,7 @@ type options struct {
 	netmask    *netmask
 	engine     string
 	onePacket  bool
+	proxy      bool
 	latency    bool
 	life       *lifeSaid
 
@@ -102,6 +103,11 @@ func (r *reader) optionFields(t *node, o *options) fields {
 	f["one_packet"] = func(e *entry) {
 		if v, ok := r.bool(e.value); ok {
 			o.onePacket = v
+		}
+	}
+	f["proxy_protocol"] = func(e *entry) {
+		if v, ok := r.bool(e.value); ok {
+			o.proxy = v
 		}
 	}
 	f["life"] = func(e *entry) { r.life(e, o) }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"vsnat/cmd/vsnat/internal/control"
 )
 
 func TestPools(t *testing.T) {
@@ -24,6 +26,7 @@ network = "10.9.0.0/16"
 pool = "edge"
 [service.a]
 listen = "192.0.2.1:80"
+proxy_protocol = true
 server = ["10.0.0.11:8080", { address = "10.0.0.12", method = "masq" }, { address = "10.0.0.13", pool = "default" }]
 `)})
 	if len(problems) > 0 {
@@ -34,6 +37,9 @@ server = ["10.0.0.11:8080", { address = "10.0.0.12", method = "masq" }, { addres
 	}
 	if got := fmt.Sprint(cfg.Inside); got != "[10.0.0.0/24 --nic eth0 10.0.1.0/24 --nic eth0 10.9.0.0/16 --pool edge]" {
 		t.Errorf("networks %s", got)
+	}
+	if v := cfg.Services[0].Virtual[0]; v.ProxyProtocol != control.ProxyV2 {
+		t.Errorf("PROXY protocol %q", v.ProxyProtocol)
 	}
 	var servers []string
 	for _, s := range cfg.Services[0].Virtual[0].Servers {
@@ -49,8 +55,9 @@ func TestPoolProblems(t *testing.T) {
 		"[[pool]]\nports = 1":             "a pool has a name: write [pool.NAME]",
 		"pool.a = 1":                      "a is a number; a pool is a table: [pool.a]",
 		"[pool.default]\nports = \"9-8\"": "ports 9 to 8 are in the wrong order",
-		"[pool.default]\naddress = [\"10.0.0.1\", \"10.0.0.1\"]": "10.0.0.1 is there already, at",
-		"[pool.default]\naddress = \"224.0.0.1\"":                "224.0.0.1 is no address for a NIC",
+		"[pool.default]\naddress = [\"10.0.0.1\", \"10.0.0.1\"]":                                   "10.0.0.1 is there already, at",
+		"[pool.default]\naddress = \"224.0.0.1\"":                                                  "224.0.0.1 is no address for a NIC",
+		"[service.a]\nlisten = \"192.0.2.1:53/udp\"\nproxy_protocol = true\nserver = \"10.0.0.1\"": "proxy_protocol is for TCP, and this is udp",
 		"[pool.a]":                       "no server and no network has the pool \"a\"",
 		"[[masquerade]]\negress = \"a\"": "[[masquerade]] needs network",
 		"[[masquerade]]\nnetwork = [\"10.0.0.1/8\", \"10.0.0.2/8\"]":                                      "10.0.0.0/8 is masqueraded already, at",

@@ -149,6 +149,11 @@ func (r *reader) virtual(t *node, l listen, o *options, flags control.ServiceFla
 			r.errorf(l.at, "one_packet is for UDP, and this is %s: make it a service of its own", l.id.Protocol)
 		}
 	}
+	if o.proxy && (l.id.FWMark != 0 || l.id.Protocol == control.TCP) {
+		v.ProxyProtocol = control.ProxyV2
+	} else if o.proxy && t.get("proxy_protocol") != nil {
+		r.errorf(l.at, "proxy_protocol is for TCP, and this is %s: make it a service of its own", l.id.Protocol)
+	}
 	if l.id.FWMark == 0 && l.id.Port == 0 && o.persistent == 0 && t.get("persistent") == nil {
 		r.errorf(l.at, `without a port the service takes all, which needs persistence: add a port, or persistent = "6m"`)
 	}

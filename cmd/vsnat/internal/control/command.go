@@ -37,6 +37,7 @@ const (
 	ServerDown Op = "server-down"
 	ServerUp   Op = "server-up"
 
+	SetProxyProtocol Op = "set-proxy-protocol"
 	AddPool          Op = "add-pool"
 	DeletePool       Op = "delete-pool"
 	SetPools         Op = "set-pools"
@@ -60,6 +61,7 @@ const (
 //	add-mark                       Marks, which go where At says
 //	delete-mark                    Marks, each as it stands
 //	set-marks                      Marks, which are all there are from then on
+//	set-proxy-protocol             Service (its name and ProxyProtocol)
 //	add-pool                       Pools, in place of those of the same names
 //	delete-pool                    Pools (their names)
 //	set-pools                      Pools, which are all there are from then on
@@ -130,6 +132,7 @@ var parts = map[Op]struct{ must, may part }{
 	ServerDown:    {must: partService | partServer},
 	ServerUp:      {must: partService | partServer},
 
+	SetProxyProtocol: {must: partService},
 	AddMasquerade:    {must: partMasquerades},
 	DeleteMasquerade: {must: partMasquerades},
 	SetMasquerades:   {may: partMasquerades},
@@ -175,6 +178,9 @@ func (c *Command) check() error {
 		if err := c.Service.check(); err != nil {
 			return err
 		}
+	}
+	if c.Service != nil && !slices.Contains([]ProxyProtocol{"", ProxyOff, ProxyV2}, c.Service.ProxyProtocol) {
+		return malformed(syscall.EINVAL, "PROXY protocol %q is neither v2 nor off", c.Service.ProxyProtocol)
 	}
 	if c.Server != nil {
 		if err := c.Server.check(c.Op == AddServer || c.Op == EditServer); err != nil {

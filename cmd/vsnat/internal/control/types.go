@@ -134,11 +134,24 @@ type Service struct {
 	// default.
 	MHTableSize uint32 `json:"mh_table_size,omitempty"`
 	LRTHalfLife uint32 `json:"lrt_half_life_ms,omitempty"`
+	// ProxyProtocol is "v2" if servers of the methods masq and full are told their
+	// client in a header before each TCP stream. In a command "off" is none, and ""
+	// when a service is edited what it was before; in an answer "" is none.
+	ProxyProtocol ProxyProtocol `json:"proxy_protocol,omitempty"`
 	// Life is what becomes of those who use a server that drains, is down or is
 	// removed; nil is what the kernel does, and when a service is edited what it was
 	// before.
 	Life *Life `json:"life,omitempty"`
 }
+
+// ProxyProtocol is a version of the PROXY protocol, or none.
+type ProxyProtocol string
+
+// The versions.
+const (
+	ProxyOff ProxyProtocol = "off"
+	ProxyV2  ProxyProtocol = "v2"
+)
 
 // RealServer is a real server as a command gives it.
 type RealServer struct {

@@ -136,6 +136,7 @@ func TestAnswersAreDescribed(t *testing.T) {
 		status               int
 	}{
 		{"POST", "/v1/apply", `{"commands":[{"op":"set-life",` + web + `,"life":{"preset":"stateful"}}}]}`, 200},
+		{"POST", "/v1/apply", `{"commands":[{"op":"set-proxy-protocol",` + web + `,"proxy_protocol":"v2"}}]}`, 200},
 		{"POST", "/v1/apply", `{"commands":[{"op":"server-down",` + web + `},"server":{"address":"10.0.2.11","port":8080}}]}`, 200},
 		{"POST", "/v1/apply", `{"commands":[{"op":"delete-server",` + web + `},"server":{"address":"10.0.3.12","port":8080}}]}`, 200},
 		{"POST", "/v1/apply", `{"go_on":true,"commands":[{"op":"flush","at":1}]}`, 400},

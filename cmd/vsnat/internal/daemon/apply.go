@@ -114,6 +114,8 @@ func (r *run) command(c *control.Command) error {
 		return r.masquerade(c)
 	case control.SetHelpers:
 		return r.helpers(c.Helpers)
+	case control.SetProxyProtocol:
+		return r.tx.SetProxyProtocol(serviceKey(&c.Service.ServiceID), c.Service.ProxyProtocol == control.ProxyV2)
 	case control.SetLife, control.ServerDown, control.ServerUp:
 		return r.life(c)
 	case control.StartDaemon, control.StopDaemon:

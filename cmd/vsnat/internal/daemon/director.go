@@ -115,7 +115,16 @@ func serviceSpec(s *control.Service) (nat.ServiceSpec, error) {
 			LRTHalfLife: time.Duration(s.LRTHalfLife) * time.Millisecond,
 		},
 		Life: policy,
+
+		ProxyProtocol: map[control.ProxyProtocol]nat.Choice{control.ProxyOff: nat.Off, control.ProxyV2: nat.On}[s.ProxyProtocol],
 	}, err
+}
+
+func proxyProtocol(c nat.Choice) control.ProxyProtocol {
+	if c == nat.On {
+		return control.ProxyV2
+	}
+	return ""
 }
 
 // serviceFlags are a service's flags in the kernel's bits.
@@ -181,6 +190,8 @@ func serviceOf(s *nat.ServiceSpec) control.Service {
 		MHTableSize: uint32(s.Tuning.MHTableSize),
 		LRTHalfLife: uint32(s.Tuning.LRTHalfLife.Milliseconds()),
 		Life:        life.Of(s.Life),
+
+		ProxyProtocol: proxyProtocol(s.ProxyProtocol),
 	}
 }
 

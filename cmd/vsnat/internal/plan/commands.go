@@ -68,6 +68,9 @@ func serviceCommand(c *Change) control.Command {
 	if s.Life == nil {
 		s.Life = &control.Life{}
 	}
+	if s.ProxyProtocol == "" {
+		s.ProxyProtocol = control.ProxyOff
+	}
 	switch {
 	case s.Scheduler == "mh" && s.MHTableSize == 0:
 		s.MHTableSize = sched.DefaultMHTableSize

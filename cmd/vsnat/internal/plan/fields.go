@@ -51,6 +51,7 @@ func serviceFields(s *control.Service) []Field {
 		{"netmask", "", mask},
 		{"engine", "", s.PE},
 		{"one-packet", "", yes(s.Flags&control.OnePacket != 0)},
+		{"proxy-protocol", "", string(s.ProxyProtocol)},
 		{"life", "", lifeText(s.Life)},
 	}
 }

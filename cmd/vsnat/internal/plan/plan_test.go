@@ -71,6 +71,9 @@ func (d *director) apply(t testing.TB, cmds []control.Command) {
 		case control.EditService:
 			life := d.services[at].Life
 			d.services[at].Service = *c.Service
+			if c.Service.ProxyProtocol == control.ProxyOff {
+				d.services[at].ProxyProtocol = ""
+			}
 			if c.Service.Life == nil {
 				d.services[at].Life = life
 			} else if c.Service.Life.Preset == "" && c.Service.Life.Drain.Established == "" {
