@@ -386,7 +386,7 @@ func (tx *Tx) Services() []ServiceInfo {
 func (tx *Tx) Service(k ServiceKey) (ServiceInfo, error) {
 	s := tx.e.service(k)
 	if s == nil {
-		return ServiceInfo{}, refuse("list", k, syscall.ESRCH, "")
+		return ServiceInfo{}, refuse("list", k, syscall.ESRCH, "there is no such service")
 	}
 	info := s.info()
 	info.Removed = tx.e.removed(s)[s.key]

@@ -60,7 +60,7 @@ an address, an address with a port, or a network.`,
 			shown := 0
 			for conn, err := range c.Connections(cmd.Context()) {
 				if err != nil {
-					return plain(err)
+					return err
 				}
 				if !f.takes(&conn) {
 					continue
@@ -125,7 +125,7 @@ func watchConns(cmd *cobra.Command, v *view, f *connFilter, limit int) error {
 		all := []control.Connection{}
 		for conn, err := range c.Connections(ctx) {
 			if err != nil {
-				return nil, plain(err)
+				return nil, err
 			}
 			if f.takes(&conn) {
 				all = append(all, conn)

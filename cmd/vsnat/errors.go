@@ -2,8 +2,11 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -45,16 +48,31 @@ func isUsage(err error, cmd *cobra.Command) bool {
 	return cmd.HasSubCommands() && !cmd.Runnable()
 }
 
-// plain returns a director's refusal in the words of whoever refused: the verb's
-// user gave no list of commands and knows of no packages.
-func plain(err error) error {
+// told returns an error in words for whoever typed the command: they gave no list
+// of commands and know of no packages of ours.
+func told(err error) string {
 	refused := (*control.Error)(nil)
-	if !errors.As(err, &refused) {
-		return err
+	switch {
+	case errors.As(err, &refused):
+		return bare(refused.Message)
+	case errors.Is(err, control.ErrNotRunning):
+		return bare(err.Error()) + "; start it with `vsnat run', or set VSNAT_SOCKET to the socket that it has"
+	case errors.Is(err, syscall.EACCES) && strings.HasPrefix(err.Error(), "control: "):
+		return fmt.Sprintf("the socket %s belongs to the user that runs vsnat, and its group if `vsnat run --socket-group' has named one: be one of them", control.SocketPath())
 	}
-	words := refused.Message
-	for _, who := range []string{"daemon: ", "nat: ", "guard: "} {
-		words = strings.TrimPrefix(words, who)
-	}
-	return errors.New(words)
+	return bare(err.Error())
 }
+
+// bare cuts off the names of packages that an error begins with.
+func bare(text string) string {
+	for {
+		who, rest, ok := strings.Cut(text, ": ")
+		if !ok || !slices.Contains(packages, who) {
+			return text
+		}
+		text = rest
+	}
+}
+
+// packages are those whose errors reach the user.
+var packages = []string{"control", "daemon", "nat", "guard", "life", "config", "neigh", "afpacket"}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"syscall"
 	"testing"
 
 	"github.com/spf13/cobra"
@@ -61,17 +62,25 @@ func TestUsageErrors(t *testing.T) {
 	}
 }
 
-// A refusal of the director is told without where in the program it arose.
-func TestPlain(t *testing.T) {
-	other := errors.New("daemon: not the director's")
-	if got := plain(other); got != other {
-		t.Errorf("%v", got)
-	}
-	if plain(nil) != nil {
-		t.Error("no error has become one")
-	}
-	refused := fmt.Errorf("x: %w", &control.Error{Op: control.Set, Message: "nat: set drop_packet: 9 is not in 0..3"})
-	if got := plain(refused).Error(); got != "set drop_packet: 9 is not in 0..3" {
-		t.Errorf("%q", got)
+// An error is told without where in the program it arose.
+func TestTold(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{errors.New("x: y"), "x: y"},
+		{fmt.Errorf("x: %w", &control.Error{Op: control.Set, Message: "nat: set drop_packet: 9 is not in 0..3"}), "set drop_packet: 9 is not in 0..3"},
+		{&control.Error{Message: "daemon: nat: there"}, "there"},
+		{errors.New("daemon: missing CAP_NET_RAW (packet sockets)"), "missing CAP_NET_RAW (packet sockets)"},
+		{
+			fmt.Errorf("control: nobody answers at /x: %w", control.ErrNotRunning),
+			"nobody answers at /x: vsnat is not running; start it with `vsnat run', or set VSNAT_SOCKET to the socket that it has",
+		},
+		{fmt.Errorf("control: status: %w", syscall.EACCES), "the socket " + control.SocketPath() + " belongs to the user that runs vsnat, and its group if `vsnat run --socket-group' has named one: be one of them"},
+		{fmt.Errorf("open x: %w", syscall.EACCES), "open x: permission denied"},
+	} {
+		if got := told(c.err); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
 	}
 }

@@ -80,7 +80,7 @@ func explained(cmd *cobra.Command, q control.Question, file string) (*control.De
 		c := control.NewClient(control.SocketPath())
 		defer c.Close()
 		d, err := c.Explain(cmd.Context(), q)
-		return d, plain(err)
+		return d, err
 	}
 	cfg, problems, err := config.Load(file)
 	if err != nil {
@@ -91,5 +91,5 @@ func explained(cmd *cobra.Command, q control.Question, file string) (*control.De
 		return nil, err
 	}
 	d, err := daemon.ExplainFile(cfg, q)
-	return d, plain(err)
+	return d, err
 }

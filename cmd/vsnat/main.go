@@ -55,7 +55,7 @@ func run() int {
 	if code, ok := exitStatus(err); ok {
 		return code
 	}
-	fmt.Fprintln(os.Stderr, "vsnat:", err)
+	fmt.Fprintln(os.Stderr, "vsnat:", told(err))
 	if isUsage(err, cmd) {
 		fmt.Fprintf(os.Stderr, "Try '%s --help'.\n", cmd.CommandPath())
 		return 2

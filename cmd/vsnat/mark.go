@@ -140,7 +140,7 @@ without a mark, so that no later rule takes them.`,
 			}
 			c := control.NewClient(control.SocketPath())
 			defer c.Close()
-			return plain(c.Apply(cmd.Context(), control.Command{Op: control.AddMark, Marks: []control.MarkRule{rule}, At: at}))
+			return c.Apply(cmd.Context(), control.Command{Op: control.AddMark, Marks: []control.MarkRule{rule}, At: at})
 		},
 	}
 	flags.register(cmd)
@@ -179,9 +179,9 @@ func markReplaceCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return plain(c.Transact(cmd.Context(),
+				return c.Transact(cmd.Context(),
 					control.Command{Op: control.DeleteMark, Marks: rules[n-1 : n]},
-					control.Command{Op: control.AddMark, Marks: []control.MarkRule{rule}, At: n}))
+					control.Command{Op: control.AddMark, Marks: []control.MarkRule{rule}, At: n})
 			})
 		},
 	}
@@ -203,7 +203,7 @@ func markDeleteCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return plain(c.Apply(cmd.Context(), control.Command{Op: control.DeleteMark, Marks: rules[n-1 : n]}))
+				return c.Apply(cmd.Context(), control.Command{Op: control.DeleteMark, Marks: rules[n-1 : n]})
 			})
 		},
 	}
@@ -218,7 +218,7 @@ func markClearCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c := control.NewClient(control.SocketPath())
 			defer c.Close()
-			return plain(c.Apply(cmd.Context(), control.Command{Op: control.SetMarks}))
+			return c.Apply(cmd.Context(), control.Command{Op: control.SetMarks})
 		},
 	}
 }

@@ -109,7 +109,7 @@ func poolDeleteCommand() *cobra.Command {
 func applyPlain(cmd *cobra.Command, c control.Command) error {
 	client := control.NewClient(control.SocketPath())
 	defer client.Close()
-	return plain(client.Apply(cmd.Context(), c))
+	return client.Apply(cmd.Context(), c)
 }
 
 func masqueradeCommand() *cobra.Command {
@@ -197,7 +197,7 @@ func masqueradeDeleteCommand() *cobra.Command {
 			}
 			for _, m := range list {
 				if m.Network == network {
-					return plain(c.Apply(cmd.Context(), control.Command{Op: control.DeleteMasquerade, Masquerades: []control.Masquerade{m}}))
+					return c.Apply(cmd.Context(), control.Command{Op: control.DeleteMasquerade, Masquerades: []control.Masquerade{m}})
 				}
 			}
 			return fmt.Errorf("%s is not masqueraded: `vsnat masquerade' lists what is", network)

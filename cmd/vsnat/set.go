@@ -33,7 +33,7 @@ at all. They last until the director ends.`,
 				return err
 			}
 			if len(values) > 0 {
-				return plain(c.Apply(cmd.Context(), control.Command{Op: control.Set, Settings: values}))
+				return c.Apply(cmd.Context(), control.Command{Op: control.Set, Settings: values})
 			}
 			all, err := c.Settings(cmd.Context())
 			if err != nil {
@@ -45,7 +45,7 @@ at all. They last until the director ends.`,
 				at := slices.IndexFunc(all, func(s control.Setting) bool { return s.Name == name })
 				if at < 0 {
 					// The director knows best what is wrong with the name.
-					return plain(c.Apply(cmd.Context(), control.Command{Op: control.Set, Settings: map[string]nat.Value{name: 0}}))
+					return c.Apply(cmd.Context(), control.Command{Op: control.Set, Settings: map[string]nat.Value{name: 0}})
 				}
 				if !v.asJSON {
 					fmt.Fprintln(out, all[at].Value)

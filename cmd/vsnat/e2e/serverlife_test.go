@@ -196,7 +196,7 @@ removed  reset-both       move  move         move        -
 		{"service life -t " + vip + ":9 drian.udp=move", "EVENT is one of drain, down, removed", 2},
 		{"service life -t " + vip + ":9 drain.sctp=move", "CLASS is one of established, new, udp, persistent", 2},
 		{"service life -t " + vip + ":9 drain.deadline=soon", "no time in whole seconds", 2},
-		{"service life dns", "-t VIP:PORT, -u VIP:PORT and -f MARK", 2},
+		{"service life dns", "--sctp-service VIP:PORT and -f MARK", 2},
 		{"service life -t " + vip, "is not ADDRESS:PORT", 2},
 		{"server down -t " + vip + ":9", "-r ADDRESS[:PORT] names the real server", 2},
 		{"server down -t " + vip + ":9 -r x", "it is not ADDRESS or ADDRESS:PORT", 2},
