@@ -6,6 +6,10 @@ import (
 	"vsnat/nat/alg"
 )
 
+// bulk is what no packet with commands is longer than. What is longer is not made to
+// wait for what was lost before it: something else than FTP may use the port.
+const bulk = 1024
+
 // fromClient looks at a packet from the client: at what it acknowledges, and for
 // commands (ip_vs_ftp_in).
 func (st *state) fromClient(s *alg.Segment) {
@@ -18,6 +22,9 @@ func (st *state) fromClient(s *alg.Segment) {
 	}
 	late := -st.pastIn(s.Seq)
 	switch {
+	case late < 0 && len(s.Payload) > bulk:
+		st.set(commandCut, false)
+		late = 0
 	case late < 0:
 		s.Cut(0) // not before what was lost on the way here
 		return
