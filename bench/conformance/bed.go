@@ -77,6 +77,17 @@ func (d *kernel) furnish() (err error) {
 			return fmt.Errorf("make %s local: %w", to, err)
 		}
 	}
+	// What is outside is delivered to the host if it has the mark, and only then.
+	byMark := netlink.NewRule()
+	byMark.Mark, byMark.Table, byMark.Family = mark, markTable, unix.AF_INET
+	if err := netlink.RuleAdd(byMark); err != nil {
+		return fmt.Errorf("add a rule for the mark: %w", err)
+	}
+	if err := netlink.RouteAdd(&netlink.Route{
+		LinkIndex: lo.Attrs().Index, Dst: ipNet(outside), Type: unix.RTN_LOCAL, Table: markTable, Scope: netlink.SCOPE_HOST,
+	}); err != nil {
+		return fmt.Errorf("make %s local by its mark: %w", outside, err)
+	}
 	// Now that there is the address that they name.
 	for s, to := range map[side]netip.Prefix{clients: clientNet, servers: serverNet} {
 		link, err := netlink.LinkByName(s.String())
@@ -136,7 +147,11 @@ func setUp(fd int, name string, to netip.Prefix) error {
 	return netlink.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(to), Scope: netlink.SCOPE_LINK})
 }
 
-// markPackets has the clients' NIC give the packets to markedVIPs their mark.
+// markTable is the routing table of packets with the mark.
+const markTable = 100
+
+// markPackets has the clients' NIC give the packets to markedVIPs, and to outside,
+// their mark.
 func markPackets() error {
 	link, err := netlink.LinkByName(clients.String())
 	if err != nil {
@@ -152,7 +167,7 @@ func markPackets() error {
 	for i, f := range []struct {
 		proto uint16
 		to    *net.IPNet
-	}{{unix.ETH_P_IP, ipNet(markedVIPs)}, {unix.ETH_P_IPV6, ipNet(sixNet(markedVIPs))}} {
+	}{{unix.ETH_P_IP, ipNet(markedVIPs)}, {unix.ETH_P_IP, ipNet(outside)}, {unix.ETH_P_IPV6, ipNet(sixNet(markedVIPs))}} {
 		if err := netlink.FilterAdd(&netlink.Flower{
 			FilterAttrs: netlink.FilterAttrs{LinkIndex: at.LinkIndex, Parent: at.Handle, Priority: uint16(1 + i), Protocol: f.proto},
 			DestIP:      f.to.IP, DestIPMask: f.to.Mask, EthType: f.proto,

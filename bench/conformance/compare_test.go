@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -205,16 +206,16 @@ func TestReport(t *testing.T) {
 }
 
 func TestWindows(t *testing.T) {
-	var w windows
+	w := windows{timeouts: timeouts}
 	for _, at := range []time.Duration{0, 300 * time.Millisecond, time.Second, 15 * time.Second} {
 		if until := w.blocked(at); until != 0 {
 			t.Errorf("blocked at %v until %v", at, until)
 		}
 		w.did(at)
 	}
-	want := windows{{0, 300 * time.Millisecond}, {time.Second, time.Second}, {15 * time.Second, 15 * time.Second}}
-	if len(w) != len(want) || w[0] != want[0] || w[1] != want[1] || w[2] != want[2] {
-		t.Errorf("spans %v, want %v", w, want)
+	want := []span{{0, 300 * time.Millisecond}, {time.Second, time.Second}, {15 * time.Second, 15 * time.Second}}
+	if !slices.Equal(w.spans, want) {
+		t.Errorf("spans %v, want %v", w.spans, want)
 	}
 	for _, at := range []time.Duration{9400 * time.Millisecond, 12 * time.Second, 20 * time.Second, 25 * time.Second, 60 * time.Second, 125 * time.Second} {
 		if w.blocked(at) <= at {
@@ -232,6 +233,7 @@ func TestBuild(t *testing.T) {
 	src, dst := netip.MustParseAddrPort("10.1.0.1:1025"), netip.MustParseAddrPort("10.9.0.1:53")
 	for _, p := range []Packet{
 		{Proto: nat.ProtoTCP, Flags: 2, Length: 17}, {Proto: nat.ProtoUDP, Length: 3}, {Proto: nat.ProtoUDP, NoSum: true},
+		{Proto: nat.ProtoSCTP, Flags: 1}, {Proto: nat.ProtoSCTP, Flags: 10, Length: 5, Next: 6},
 	} {
 		got, ok := parse(build(&p, src, dst))
 		if !ok || nat.AddrPort(got.Src, got.SrcPort) != src || nat.AddrPort(got.Dst, got.DstPort) != dst || got.Proto != p.Proto {

@@ -22,6 +22,9 @@ type Config struct {
 	NoThresholds bool `json:"noThresholds,omitempty"`
 	// IPv6 has all addresses be IPv6's.
 	IPv6 bool `json:"ipv6,omitempty"`
+	// Wide has SCTP services too, and the settings sloppy_sctp, schedule_icmp,
+	// nat_icmp_send and cache_bypass.
+	Wide bool `json:"wide,omitempty"`
 }
 
 // Mixed stands for a run whose services have all kinds of deterministic
@@ -34,7 +37,18 @@ func (c Config) String() string {
 	if c.IPv6 {
 		text += ", IPv6"
 	}
+	if c.Wide {
+		text += ", wide"
+	}
 	return text
+}
+
+// endpoints are the services there may be in the run.
+func (c Config) endpoints() []nat.ServiceKey {
+	if c.Wide {
+		return wideEndpoints
+	}
+	return endpoints
 }
 
 // random reports whether the scheduler draws its picks: then only that some
@@ -70,7 +84,7 @@ func Generate(c Config) Run {
 		services: map[nat.ServiceKey]*made{}, settings: map[string]int{},
 		known: map[flow]bool{}, shrunk: map[nat.ServiceKey]bool{},
 	}
-	for _, k := range endpoints {
+	for _, k := range c.endpoints() {
 		g.addService(k)
 		for range 2 + g.r.IntN(4) {
 			g.addServer(k)
@@ -143,12 +157,18 @@ func (g *generator) step() {
 
 // connect begins a connection, and often completes TCP's handshake.
 func (g *generator) connect() {
-	k := pick(g, endpoints)
+	k := pick(g, g.endpoints())
 	f := flow{proto: k.Proto, client: g.client(), virtual: netip.AddrPortFrom(netip.AddrFrom16(k.Addr).Unmap(), k.Port)}
 	if k.Mark != 0 {
-		a := markedVIPs.Addr().As4()
+		a, protos := markedVIPs.Addr().As4(), []uint8{nat.ProtoTCP, nat.ProtoUDP}
+		if g.Wide {
+			protos = nat.Protocols()
+			if g.chance(50) && !g.IPv6 {
+				a = outside.Addr().As4()
+			}
+		}
 		a[3] = byte(1 + g.r.IntN(40))
-		f.proto = pick(g, []uint8{nat.ProtoTCP, nat.ProtoUDP})
+		f.proto = pick(g, protos)
 		f.virtual = netip.AddrPortFrom(netip.AddrFrom4(a), pick(g, []uint16{80, 443, 8000}))
 	} else if k.Port == 0 || g.chance(2) {
 		// Sometimes a port that no service has.
@@ -162,8 +182,12 @@ func (g *generator) connect() {
 	}
 	u := used{f, k}
 	g.flows = append(g.flows, u)
-	if f.proto == nat.ProtoUDP {
+	switch f.proto {
+	case nat.ProtoUDP:
 		g.packet(FromClient, u, 0)
+		return
+	case nat.ProtoSCTP:
+		g.associate(u)
 		return
 	}
 	if g.chance(3) {
@@ -191,12 +215,17 @@ func (g *generator) client() netip.AddrPort {
 func (g *generator) goOn() {
 	u := pick(g, g.flows[max(0, len(g.flows)-recent):])
 	from := pick(g, []Op{FromClient, FromServer})
-	if g.chance(8) {
+	// What was passed on without a server is another matter (docs/differences.md).
+	if g.chance(8) && !outside.Contains(u.virtual.Addr()) {
 		g.complaint(from, u)
 		return
 	}
-	if u.proto == nat.ProtoUDP {
+	switch u.proto {
+	case nat.ProtoUDP:
 		g.packet(from, u, 0)
+		return
+	case nat.ProtoSCTP:
+		g.chunk(from, u)
 		return
 	}
 	switch n := g.r.IntN(100); {
@@ -248,15 +277,18 @@ func (g *generator) packet(op Op, u used, flags uint8) {
 	p := Packet{Proto: u.proto, Client: u.client, Virtual: u.virtual, Flags: flags, Length: length}
 	p.Last = g.chance(2)
 	p.NoSum = p.Proto == nat.ProtoUDP && g.chance(10)
+	if p.Proto == nat.ProtoSCTP && g.chance(20) {
+		p.Next = pick(g, []uint8{wire.SCTPAbort, wire.SCTPAbort, wire.SCTPSack, wire.SCTPCookieEcho})
+	}
 	// A client that begins anew, or whose server is gone, may end a connection.
-	ends := op == FromClient && g.known[u.flow] && (flags&wire.SYN != 0 || g.settings["expire_nodest_conn"] != 0 && g.shrunk[u.service])
+	ends := op == FromClient && g.known[u.flow] && (p.begins() || g.settings["expire_nodest_conn"] != 0 && g.shrunk[u.service])
 	g.known[u.flow] = true
 	g.add(Step{Op: op, Service: nat.ServiceSpec{Key: u.service}, Packet: p, Settle: ends})
 }
 
 // command changes the services; one in twenty is one that should be refused.
 func (g *generator) command() {
-	k := pick(g, endpoints)
+	k := pick(g, g.endpoints())
 	svc := g.services[k]
 	if g.chance(5) {
 		g.wrong(k)
@@ -293,7 +325,7 @@ func (g *generator) command() {
 	case g.chance(20):
 		g.add(Step{Op: Flush, Settle: true})
 		clear(g.services)
-		for _, k := range endpoints {
+		for _, k := range g.endpoints() {
 			g.shrunk[k] = true
 		}
 		g.keepOne()
@@ -304,7 +336,7 @@ func (g *generator) command() {
 // packets alone, those of its connections too; vsnat does not.
 func (g *generator) keepOne() {
 	if len(g.services) == 0 {
-		g.addService(pick(g, endpoints))
+		g.addService(pick(g, g.endpoints()))
 	}
 }
 
@@ -448,7 +480,11 @@ func (g *generator) crowd() {
 
 // set changes a setting that is in force at once, most often to its default.
 func (g *generator) set() {
-	name := pick(g, []string{"conn_reuse_mode", "expire_nodest_conn", "expire_quiescent_template", "sloppy_tcp"})
+	names := []string{"conn_reuse_mode", "expire_nodest_conn", "expire_quiescent_template", "sloppy_tcp"}
+	if g.Wide {
+		names = append(names, "sloppy_sctp", "schedule_icmp", "nat_icmp_send", "cache_bypass")
+	}
+	name := pick(g, names)
 	usual := 0
 	if name == "conn_reuse_mode" {
 		usual = 1

@@ -142,3 +142,29 @@ func TestGenerateIPv6(t *testing.T) {
 		}
 	}
 }
+
+// A wide run has what others lack, and another run has none of it.
+func TestGenerateWide(t *testing.T) {
+	for _, wide := range []bool{true, false} {
+		r := Generate(Config{Scheduler: "rr", Seed: 1, Steps: 2000, Wide: wide})
+		seen := map[string]bool{}
+		for i := range r.Steps {
+			s := &r.Steps[i]
+			seen[s.Setting] = true
+			switch {
+			case s.Packet.Proto == nat.ProtoSCTP && s.Service.Key.Mark != 0:
+				seen["SCTP by mark"] = true
+			case s.Packet.Proto == nat.ProtoSCTP:
+				seen["SCTP"] = true
+			}
+			if outside.Contains(s.Packet.Virtual.Addr()) {
+				seen["outside"] = true
+			}
+		}
+		for _, what := range []string{"sloppy_sctp", "schedule_icmp", "nat_icmp_send", "cache_bypass", "SCTP", "SCTP by mark", "outside"} {
+			if seen[what] != wide {
+				t.Errorf("wide %v: %s is there: %v", wide, what, seen[what])
+			}
+		}
+	}
+}

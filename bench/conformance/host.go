@@ -74,12 +74,14 @@ func leftToHost(from side, packet []byte) []departed {
 	ip := append(wire.IP{}, packet...)
 	p, _ := parse(packet)
 	dst := four(netip.AddrFrom16(p.Dst).Unmap())
-	switch self := (host{}); {
-	case !self.Local(p.Dst) && ip.TTL() <= 1:
+	// What is outside is delivered to the host by its mark.
+	local := host{}.Local(p.Dst) || from == clients && outside.Contains(dst) && !p.V6
+	switch {
+	case !local && ip.TTL() <= 1:
 		return refuse(from, ip, vips[0], timeExceeded, 0)
-	case !self.Local(p.Dst) && len(ip) > mtu:
+	case !local && len(ip) > mtu:
 		return refuse(from, ip, vips[0], tooBig, mtu)
-	case !self.Local(p.Dst):
+	case !local:
 		ip.DecTTL()
 		to := clients
 		if serverNet.Contains(dst) {
@@ -88,6 +90,8 @@ func leftToHost(from side, packet []byte) []departed {
 		return []departed{{to, ip}}
 	case isICMP(&p):
 		return nil // errors are all there are
+	case p.Proto == nat.ProtoSCTP:
+		return nil // see refusedBySCTP
 	case p.Proto == nat.ProtoTCP:
 		answer := make([]byte, mtu)
 		return answered(from, answer[:wire.BuildTCPReset(answer, ip)])

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -14,6 +15,10 @@ import (
 // timeouts are those that end within a run: CLOSE, UDP (see [udpTimeout]),
 // SYN_RECV and CLOSE_WAIT, and SYN_SENT, FIN_WAIT and TIME_WAIT.
 var timeouts = []time.Duration{10 * time.Second, udpTimeout * time.Second, 60 * time.Second, tcpFinTimeout * time.Second}
+
+// wideTimeouts are those of wide runs as well: that of a connection that an ICMP
+// error began, SCTP's INIT1 and REJECTED, and its others.
+var wideTimeouts = append(slices.Clone(timeouts), 3*time.Second, 4*time.Second, 61*time.Second)
 
 const (
 	// early is how long before the first timer of a span its window begins.
@@ -30,12 +35,15 @@ func late(timeout time.Duration) time.Duration { return timeout/8 + time.Second 
 type span struct{ from, to time.Duration }
 
 // windows are the times in which no step may be done.
-type windows []span
+type windows struct {
+	spans    []span
+	timeouts []time.Duration
+}
 
 // blocked returns until when no step may be done at now; 0 if one may.
-func (w windows) blocked(now time.Duration) (until time.Duration) {
-	for _, s := range w {
-		for _, t := range timeouts {
+func (w *windows) blocked(now time.Duration) (until time.Duration) {
+	for _, s := range w.spans {
+		for _, t := range w.timeouts {
 			if from, to := s.from+t-early, s.to+t+late(t); now >= from && now < to {
 				until = max(until, to)
 			}
@@ -46,10 +54,10 @@ func (w windows) blocked(now time.Duration) (until time.Duration) {
 
 // did notes that a step is done at now.
 func (w *windows) did(now time.Duration) {
-	if n := len(*w); n == 0 || now-(*w)[n-1].to > gap {
-		*w = append(*w, span{from: now})
+	if n := len(w.spans); n == 0 || now-w.spans[n-1].to > gap {
+		w.spans = append(w.spans, span{from: now})
 	}
-	(*w)[len(*w)-1].to = now
+	w.spans[len(w.spans)-1].to = now
 }
 
 // turn is held by the one run that does steps. Others rest meanwhile, and so

@@ -23,6 +23,15 @@ func build(p *Packet, src, dst netip.AddrPort) []byte {
 	if p.Last {
 		ttl = 1
 	}
+	if p.Proto == nat.ProtoSCTP {
+		body := p.chunks()
+		ip, l4 := wrapping(src, dst, p.Proto, ttl, len(body))
+		copy(l4, body)
+		binary.BigEndian.PutUint16(l4, src.Port())
+		binary.BigEndian.PutUint16(l4[2:], dst.Port())
+		wire.SCTP(l4).SetChecksum(wire.SCTP(l4).CalculateChecksum())
+		return ip
+	}
 	ip, l4 := wrapping(src, dst, p.Proto, ttl, head+p.Length)
 	sum := func() uint16 {
 		return ^wire.Fold(wire.Sum(l4, ip.PseudoSum(p.Proto, len(l4))))
@@ -130,6 +139,8 @@ func words(d departed, from side) string {
 	switch {
 	case isICMP(&p):
 		text += fmt.Sprintf("ICMP %d/%d from %s to %s", p.ICMPType, p.ICMPCode, nat.AddrPort(p.Src, 0).Addr(), nat.AddrPort(p.Dst, 0).Addr())
+	case p.Proto == nat.ProtoSCTP:
+		text += fmt.Sprintf("SCTP %s to %s", nat.AddrPort(p.Src, p.SrcPort), nat.AddrPort(p.Dst, p.DstPort))
 	case p.Proto == nat.ProtoUDP:
 		text += fmt.Sprintf("UDP %s to %s", nat.AddrPort(p.Src, p.SrcPort), nat.AddrPort(p.Dst, p.DstPort))
 	default:

@@ -3,6 +3,7 @@ package conformance
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"vsnat/nat"
 )
@@ -14,9 +15,12 @@ var (
 	serverNet  = netip.MustParsePrefix("10.2.0.0/16")
 	vips       = []netip.Addr{vip(1), vip(2), vip(3)}
 	markedVIPs = netip.MustParsePrefix("10.9.4.0/24")
+	// outside is what clients may want to have cached, behind the servers' NIC: with
+	// the mark, too, and by that delivered to the director.
+	outside = netip.MustParsePrefix("10.2.200.0/24")
 )
 
-const mark = 7 // of the packets to markedVIPs
+const mark = 7 // of the packets to markedVIPs and outside
 
 func vip(n byte) netip.Addr { return netip.AddrFrom4([4]byte{10, 9, 0, n}) }
 
@@ -41,6 +45,12 @@ var endpoints = []nat.ServiceKey{
 	{Proto: nat.ProtoTCP, Addr: vip(3).As16(), Port: 8080},
 	{Mark: mark},
 }
+
+// wideEndpoints are those of [Config.Wide] as well.
+var wideEndpoints = append(slices.Clone(endpoints),
+	nat.ServiceKey{Proto: nat.ProtoSCTP, Addr: vip(1).As16(), Port: 3868},
+	nat.ServiceKey{Proto: nat.ProtoSCTP, Addr: vip(2).As16(), Port: 9900},
+)
 
 func realServer(n int) netip.Addr {
 	a := serverNet.Addr().As4()

@@ -124,6 +124,9 @@ func (p *player) packet(s *Step, seen *Seen) error {
 		return err
 	}
 	for _, d := range out {
+		if q, ok := parse(d.ip); s.Packet.Proto == nat.ProtoSCTP && ok && d.side == from && refusedBySCTP(&q) {
+			continue
+		}
 		if from == clients && d.side == servers {
 			if real, ok := destination(d.ip); ok {
 				p.reals[f], seen.Real = real, real

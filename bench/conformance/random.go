@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"vsnat/nat"
-	"vsnat/nat/wire"
 )
 
 // A scheduler that draws its picks cannot be compared pick by pick. Its runs
@@ -68,7 +67,7 @@ type pickOf struct {
 }
 
 func (p picks) count(s *Step, seen ...*Seen) {
-	if s.Op != FromClient || s.Packet.Proto == nat.ProtoTCP && s.Packet.Flags&wire.SYN == 0 {
+	if s.Op != FromClient || s.Packet.Proto != nat.ProtoUDP && !s.Packet.begins() {
 		return
 	}
 	for i := range seen {

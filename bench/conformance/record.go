@@ -60,7 +60,10 @@ func recordOne(ctx context.Context, r *Run, open func() (Oracle, error), turn tu
 			err = e
 		}
 	}()
-	p := &pacer{turn: turn, start: time.Now()}
+	p := &pacer{turn: turn, start: time.Now(), windows: windows{timeouts: timeouts}}
+	if r.Config.Wide {
+		p.timeouts = wideTimeouts
+	}
 	defer p.yield()
 	for i := range r.Steps {
 		s := &r.Steps[i]

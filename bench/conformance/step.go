@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -50,7 +51,8 @@ type Packet struct {
 	Proto   uint8          `json:"proto"`
 	Client  netip.AddrPort `json:"client"`
 	Virtual netip.AddrPort `json:"virtual"`
-	Flags   uint8          `json:"flags,omitempty"`  // TCP
+	Flags   uint8          `json:"flags,omitempty"`  // TCP; of SCTP the first chunk's type
+	Next    uint8          `json:"next,omitempty"`   // SCTP: the type of a second chunk
 	Length  int            `json:"length,omitempty"` // bytes of payload
 	NoSum   bool           `json:"nosum,omitempty"`  // UDP: without a checksum
 	Last    bool           `json:"last,omitempty"`   // with TTL 1: not to be sent on
@@ -105,8 +107,15 @@ func (p *Packet) what() string {
 		return fmt.Sprintf("ICMP error %d, quoting %d bytes, wrong checksum %t, last hop %t", p.Error, p.Quote, p.NoSum, p.Last)
 	}
 	text := "UDP"
-	if p.Proto != nat.ProtoUDP {
+	switch p.Proto {
+	case nat.ProtoTCP:
 		text = "TCP " + flagWords(p.Flags)
+	case nat.ProtoSCTP:
+		name := func(typ uint8) string { return cmp.Or(chunkNames[typ], fmt.Sprintf("chunk %d", typ)) }
+		text = "SCTP " + name(p.Flags)
+		if p.Next != 0 {
+			text += " and " + name(p.Next)
+		}
 	}
 	if p.Last {
 		text += ", TTL 1"
@@ -136,6 +145,8 @@ func keyWords(k nat.ServiceKey) string {
 		return fmt.Sprintf("-f %d -6", k.Mark)
 	case k.Mark != 0:
 		return fmt.Sprintf("-f %d", k.Mark)
+	case k.Proto == nat.ProtoSCTP:
+		return "--sctp-service " + nat.AddrPort(k.Addr, k.Port).String()
 	case k.Proto == nat.ProtoUDP:
 		return "-u " + nat.AddrPort(k.Addr, k.Port).String()
 	}

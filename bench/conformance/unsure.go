@@ -46,7 +46,7 @@ func (u *unsure) after(s *Step, seen *Seen) {
 	case Zero:
 		clear(u.now)
 	case Flush:
-		for _, k := range endpoints {
+		for _, k := range wideEndpoints {
 			u.age[keyWords(k)]++
 			u.age[keyWords(sixKey(k))]++
 		}

@@ -97,11 +97,12 @@ Exit status 1 if anything is different.`,
 	f.StringArrayVar(&schedulers, "scheduler", conformance.Schedulers(), "only this scheduler (may be repeated); mixed is all of them in one run")
 	f.BoolVar(&c.NoThresholds, "no-thresholds", false, "no thresholds: kernels before 6.1.183 treat them otherwise")
 	f.BoolVar(&c.IPv6, "ipv6", false, "the same over IPv6")
+	f.BoolVar(&c.Wide, "wide", false, "also SCTP, and settings that few have on: schedule_icmp, nat_icmp_send, cache_bypass, sloppy_sctp")
 	f.StringVar(&guest, "guest", "", "shell command that boots a guest with IPVS and runs a script in it")
 	f.StringVar(&save, "save", "", "also write what the kernel did to this file")
 	f.StringVar(&load, "load", "", "compare with what --save wrote, and ask no kernel")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
-	for _, other := range []string{"guest", "save", "seed", "seeds", "steps", "scheduler", "no-thresholds", "ipv6"} {
+	for _, other := range []string{"guest", "save", "seed", "seeds", "steps", "scheduler", "no-thresholds", "ipv6", "wide"} {
 		cmd.MarkFlagsMutuallyExclusive("load", other)
 	}
 	return cmd
