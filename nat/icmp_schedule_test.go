@@ -164,6 +164,10 @@ func TestNATICMPSend(t *testing.T) {
 				out[0].pkt.Dst != c.from.Addr().As16() || out[0].pkt.Src != netip.MustParseAddr("10.0.0.1").As16()) {
 				t.Errorf("%s: answered with %+v", c.name, out[0].pkt)
 			}
+			// The router has taken a hop off before it is noticed.
+			if v == replied && wire.IPv4(out[0].Eth()[out[0].pkt.L4+wire.ICMPLen:]).TTL() != 63 {
+				t.Errorf("%s: quotes %x", c.name, out[0].Eth()[out[0].pkt.L4+wire.ICMPLen:])
+			}
 		}
 	}
 }
@@ -174,6 +178,7 @@ func TestNATICMPSendOfMarks(t *testing.T) {
 	b := newBed(t, Options{Guarded: true})
 	b.command("-A -f 7 -s rr", "-a -f 7 -r 10.0.0.12:53 -m")
 	b.marks(MarkRule{Selector{Dst: netip.MustParsePrefix("198.51.100.0/24")}, 7})
+	b.routes.router = true
 	b.set(func(s *Settings) { s.NATICMPSend = true })
 	for _, proto := range Protocols() {
 		f := packet(proto, netip.MustParseAddrPort("10.0.0.12:53"), client, wire.ACK, nil)

@@ -118,7 +118,7 @@ func (w *Worker) goesOut(j *job, n *inside, sport, dport uint16) Verdict {
 	}
 	hop := w.hop(p.Dst)
 	if p.Proto == ProtoSCTP || n.nic != 0 && hop.Index != n.nic || w.snap.insideOf(&p.Dst) != nil {
-		return w.routeOn(j)
+		return w.routeOn(j, false)
 	}
 	key := conntrack.Key{Client: p.Src, ClientPort: sport, Virtual: p.Dst, VirtualPort: dport, Proto: p.Proto}
 	hash := w.e.table.Hash(p.Proto, p.Src, sport)
@@ -269,7 +269,7 @@ func (w *Worker) stepOutbound(s *conntrack.Shard, c *conntrack.Conn, dir state.D
 }
 
 // routeOn forwards a packet that the guard has kept from the host, as the host would.
-func (w *Worker) routeOn(j *job) Verdict {
+func (w *Worker) routeOn(j *job, complain bool) Verdict {
 	if !w.e.opt.Guarded {
 		return passed
 	}
@@ -282,6 +282,9 @@ func (w *Worker) routeOn(j *job) Verdict {
 		return v
 	}
 	j.ip.DecTTL()
+	if complain {
+		return w.answerFromHost(j, portUnreachable, 0)
+	}
 	j.next = w.pkt.Dst
 	return w.send(j, hop, nil)
 }

@@ -141,14 +141,12 @@ func (w *Worker) stray(j *job, from Endpoint) Verdict {
 	if !has(w.snap.servers, from) || w.routes.Local(w.pkt.Dst) {
 		return passed
 	}
-	if w.complainsTo(j, from) {
-		return w.answerFromHost(j, portUnreachable, 0)
-	}
-	return w.routeOn(j)
+	complains := w.complainsTo(j, from)
+	return w.routeOn(j, complains)
 }
 
 // complainsTo reports whether the packet, of no connection and from a real server's
-// endpoint, is answered with port unreachable (nat_icmp_send): that of a
+// endpoint, is answered with port unreachable on its way (nat_icmp_send): that of a
 // masquerading server, unless the packet ends its connection itself.
 func (w *Worker) complainsTo(j *job, from Endpoint) bool {
 	if !w.snap.settings.NATICMPSend || !w.e.opt.Guarded || !j.flow || w.ends(j) {

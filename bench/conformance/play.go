@@ -124,7 +124,7 @@ func (p *player) packet(s *Step, seen *Seen) error {
 		return err
 	}
 	for _, d := range out {
-		if q, ok := parse(d.ip); s.Packet.Proto == nat.ProtoSCTP && ok && d.side == from && refusedBySCTP(&q) {
+		if q, ok := parse(d.ip); ok && d.side == from && s.unanswered(&q) {
 			continue
 		}
 		if from == clients && d.side == servers {

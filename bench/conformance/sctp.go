@@ -72,6 +72,14 @@ func (p *Packet) chunks() []byte {
 	return b
 }
 
+// unanswered reports whether p, an answer of the director's own to the step's
+// packet, is one that only one side gives: a refusal by SCTP, or one from an address
+// outside. The kernel sends none from an address that is not its own.
+func (s *Step) unanswered(p *wire.Packet) bool {
+	return s.Packet.Proto == nat.ProtoSCTP && refusedBySCTP(p) ||
+		s.Op == FromClient && outside.Contains(s.Packet.Virtual.Addr())
+}
+
 // refusedBySCTP reports whether the packet, which left where one came in, says that
 // the host has no such association. A kernel without SCTP says that it does not know
 // the protocol, to every packet; vsnat answers as one that has SCTP.
