@@ -232,8 +232,11 @@ func TestWindows(t *testing.T) {
 func TestBuild(t *testing.T) {
 	src, dst := netip.MustParseAddrPort("10.1.0.1:1025"), netip.MustParseAddrPort("10.9.0.1:53")
 	for _, p := range []Packet{
-		{Proto: nat.ProtoTCP, Flags: 2, Length: 17}, {Proto: nat.ProtoUDP, Length: 3}, {Proto: nat.ProtoUDP, NoSum: true},
-		{Proto: nat.ProtoSCTP, Flags: 1}, {Proto: nat.ProtoSCTP, Flags: 10, Length: 5, Next: 6},
+		{Proto: nat.ProtoTCP, Flags: 2, Length: 17},
+		{Proto: nat.ProtoUDP, Length: 3},
+		{Proto: nat.ProtoUDP, NoSum: true},
+		{Proto: nat.ProtoSCTP, Flags: 1},
+		{Proto: nat.ProtoSCTP, Flags: 10, Length: 5, Next: 6},
 	} {
 		got, ok := parse(build(&p, src, dst))
 		if !ok || nat.AddrPort(got.Src, got.SrcPort) != src || nat.AddrPort(got.Dst, got.DstPort) != dst || got.Proto != p.Proto {

@@ -45,7 +45,8 @@ func newEngine(seed uint64) (*engine, error) {
 	e.Update(func(tx *nat.Tx) {
 		tx.ChangeTimeouts(func(t *state.Timeouts) { t.Set(tcpTimeout*1e9, tcpFinTimeout*1e9, udpTimeout*1e9) })
 		err = tx.SetMarkRules([]nat.MarkRule{
-			{Selector: nat.Selector{Dst: markedVIPs}, Mark: mark}, {Selector: nat.Selector{Dst: outside}, Mark: mark},
+			{Selector: nat.Selector{Dst: markedVIPs}, Mark: mark},
+			{Selector: nat.Selector{Dst: outside}, Mark: mark},
 			{Selector: nat.Selector{Dst: sixNet(markedVIPs)}, Mark: mark},
 		})
 	})
