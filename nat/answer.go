@@ -153,6 +153,10 @@ func (w *Worker) writeError(room []byte, src *Addr, t trouble, mtu int, orig wir
 // answerFromHost is answerError from the address that the host itself has
 // towards the packet's sender.
 func (w *Worker) answerFromHost(j *job, t trouble, mtu int) Verdict {
+	if w.fromHost() {
+		// The host itself takes no packet from its own address.
+		return w.answerError(j, w.pkt.Dst, t, mtu)
+	}
 	hop := w.hop(w.pkt.Src)
 	if hop.Src == (Addr{}) {
 		return drop(NoRouteOut)

@@ -57,6 +57,7 @@ type Engine struct {
 	known  knownDests // dests as it stands
 	total  tally
 
+	host      hostPort
 	tunnelIDs atomic.Uint32 // how many workers have taken one
 
 	timeouts atomic.Pointer[state.Timeouts]

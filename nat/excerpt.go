@@ -84,6 +84,7 @@ func (x *excerpt) engine(table *conntrack.Table) error {
 	to.dropCounter.Store(e.dropCounter.Load())
 	to.settings, to.defences, to.rules = e.settings, e.defences, e.rules
 	to.pools, to.masquerades, to.helperPorts = e.pools, e.masquerades, e.helperPorts
+	to.host.index.Store(e.host.index.Load())
 	to.tunnelIDs.Store(e.tunnelIDs.Load())
 	to.memory, to.memoryKnown = e.memory, e.memoryKnown
 	to.dests = make([]*dest, len(e.dests))

@@ -72,7 +72,7 @@ func (w *Worker) followed(p *wire.Packet) bool {
 	// What an IPv6 packet's later fragment names may be an extension header.
 	return (p.Proto == ProtoTCP || p.Proto == ProtoUDP || p.Proto == ProtoSCTP || p.V6 && !p.FirstFrag && wire.IsExtension(p.Proto)) &&
 		(w.snap.vips.has(&p.Dst) || w.snap.backends.has(&p.Src) || len(w.snap.rules) > 0 ||
-			w.snap.locals.has(&p.Dst) || w.snap.insideOf(&p.Src) != nil)
+			w.snap.locals.has(&p.Dst) || w.snap.insideOf(&p.Src) != nil || w.fromHost())
 }
 
 // datagram returns what is known of the frame's datagram, with the fragment in
@@ -159,14 +159,16 @@ func (w *Worker) follow(j *job, to *fate) Verdict {
 		return to.rest
 	}
 	hop := w.hop(to.next)
+	local := hop.State == nic.HopLocal && to.toServer
 	switch {
 	case hop.State == nic.HopNoRoute:
 		return drop(NoRouteOut)
-	case hop.State == nic.HopLocal && to.toServer:
+	case local && w.host != 0:
+	case local:
 		return drop(ServerIsLocal)
 	case hop.State == nic.HopLocal:
 		return drop(RedirectedHome)
-	case j.ip.TTL() <= 1:
+	case j.ip.TTL() <= 1 && !w.fromHost():
 		return drop(NoAnswer) // of a datagram only the first fragment is answered
 	case len(j.ip) > hop.MTU && !j.divisible() && !to.tunnel:
 		return w.laterTooBig(j, to, hop)
@@ -183,7 +185,10 @@ func (w *Worker) follow(j *job, to *fate) Verdict {
 	}
 	j.ip.SetSrc(to.src)
 	j.ip.SetDst(to.dst)
-	j.ip.DecTTL()
+	if local {
+		return w.handOver(j)
+	}
+	w.takeHop(j)
 	j.next = to.next
 	if to.tunnel {
 		j.srcPort = to.srcPort

@@ -48,7 +48,7 @@ func (w *Worker) errorToServer(j *job, s *conntrack.Shard, hash uint64, c *connt
 	case hop.State == nic.HopNoRoute:
 		return drop(NoRouteOut)
 	case hop.State == nic.HopLocal:
-		return drop(ServerIsLocal)
+		return w.errorToHost(j, c)
 	case j.ip.TTL() <= 1:
 		return drop(NoAnswer)
 	}

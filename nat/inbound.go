@@ -296,7 +296,7 @@ func (w *Worker) toServer(j *job, c *conntrack.Conn, d *dest) Verdict {
 	case nic.HopNoRoute:
 		return w.answerError(j, w.pkt.Dst, hostUnreachable, 0)
 	case nic.HopLocal:
-		return drop(ServerIsLocal)
+		return w.toHost(j, c)
 	}
 	if j.ip.TTL() <= 1 {
 		return w.answerError(j, w.pkt.Dst, hopsExceeded, 0)

@@ -25,6 +25,9 @@ func (w *Worker) outbound(j *job) Verdict {
 		if v, ok := w.talks(j); ok {
 			return v
 		}
+		if w.fromHost() {
+			return passed
+		}
 		if n := w.snap.insideOf(&p.Src); n != nil {
 			return w.goesOut(j, n, p.SrcPort, p.DstPort)
 		}
@@ -70,7 +73,7 @@ func (w *Worker) reply(j *job, s *conntrack.Shard, c *conntrack.Conn) Verdict {
 	}
 	w.fromServer(j, s, c, d, renews)
 	j.next = c.Client
-	j.ip.DecTTL()
+	w.takeHop(j)
 	if full {
 		ok = forward.FullOut(j.ip, j.l4, j.partial(), c)
 	} else {
@@ -116,7 +119,7 @@ func (w *Worker) routable(j *job, hop *nic.Hop) (Verdict, bool) {
 	case nic.HopLocal:
 		return drop(RedirectedHome), false
 	}
-	if j.ip.TTL() <= 1 {
+	if j.ip.TTL() <= 1 && !w.fromHost() {
 		return w.answerFromHost(j, hopsExceeded, 0), false
 	}
 	if j.length() > hop.MTU {

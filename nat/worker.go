@@ -19,6 +19,7 @@ type Worker struct {
 
 	// of this round
 	now    int64
+	host   int // ifindex of the port to the host's own stack, or 0
 	snap   *snapshot
 	routes *routesBox
 	jobs   [nic.MaxBatch]job
@@ -123,6 +124,7 @@ func (w *Worker) Idle(now int64) { w.begin(now) }
 func (w *Worker) begin(now int64) {
 	w.now = now
 	w.snap, w.frame = w.e.snap.Load(), nil
+	w.host = int(w.e.host.index.Load())
 	if len(w.snap.tunnels) > 0 && w.tunnels.frames == nil {
 		w.setUpTunnels()
 	}
@@ -320,6 +322,14 @@ func (w *Worker) read(j *job, f *nic.Frame, i int) Verdict {
 
 // judge decides about a frame that was read.
 func (w *Worker) judge(j *job) Verdict {
+	if w.fromHost() {
+		return w.judgeHost(j)
+	}
+	return w.judgeAny(j)
+}
+
+// judgeAny decides about a frame wherever it came from.
+func (w *Worker) judgeAny(j *job) Verdict {
 	if !j.flow && !j.later && isIPsec(w.pkt) {
 		return w.ipsec(j)
 	}

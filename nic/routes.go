@@ -1,5 +1,9 @@
 package nic
 
+// RuleProtocol marks the policy rules that vsnat itself makes (FRA_PROTOCOL, the
+// proto of ip-rule(8)).
+const RuleProtocol = 118
+
 // Addr is an IP address in 16 bytes, network byte order; an IPv4 address is
 // kept IPv4-mapped (RFC 4291 section 2.5.5.2: ten bytes 0, two bytes 0xff). It
 // is an alias, so that all rooms share it without importing one another.

@@ -29,7 +29,7 @@ func (f *Frame) TakeTag() bool {
 		return false
 	}
 	f.VLAN, f.VLANProto = binary.BigEndian.Uint16(tag[2:]), proto
-	f.VNet().shift(-vlanLen)
+	f.VNet().Shift(-vlanLen)
 	copy(f.Buf[vlanLen:], f.Buf[:VNetHdrLen+macsLen])
 	if f.mem != nil {
 		f.head += vlanLen
@@ -48,7 +48,7 @@ func (f *Frame) Parts(tag *[vlanLen]byte) (parts [4][]byte) {
 	}
 	binary.BigEndian.PutUint16(tag[:], f.VLANProto)
 	binary.BigEndian.PutUint16(tag[2:], f.VLAN)
-	f.VNet().shift(vlanLen)
+	f.VNet().Shift(vlanLen)
 	return [4][]byte{f.Buf[:VNetHdrLen+macsLen], tag[:], f.Buf[VNetHdrLen+macsLen:], f.Tail}
 }
 
@@ -62,8 +62,8 @@ func (f *Frame) Len() int {
 	return n
 }
 
-// shift corrects the header for n bytes that come or go before the IP header.
-func (h VNet) shift(n int) {
+// Shift corrects the header for n bytes that come or go before the IP header.
+func (h VNet) Shift(n int) {
 	if h.Partial() {
 		binary.NativeEndian.PutUint16(h[6:], h.CsumStart()+uint16(n))
 	}

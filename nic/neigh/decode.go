@@ -6,6 +6,8 @@ import (
 	"iter"
 
 	"golang.org/x/sys/unix"
+
+	"vsnat/nic"
 )
 
 // This file reads the payloads of rtnetlink messages (rtnetlink(7),
@@ -233,6 +235,7 @@ type ruleRecord struct {
 	oif      bool // selects by outgoing interface
 	l3mdev   bool // selects traffic of VRFs
 	iif      string
+	ours     bool   // one of vsnat's, which concern the host's own packets
 	other    string // a selector or an action that cannot be followed; "" if there is none
 }
 
@@ -277,6 +280,8 @@ func decodeRule(b []byte) (r ruleRecord, ok bool) {
 			r.oif = true
 		case unix.FRA_IIFNAME:
 			r.iif = text(v)
+		case unix.FRA_PROTOCOL:
+			r.ours = len(v) > 0 && v[0] == nic.RuleProtocol
 		case unix.FRA_L3MDEV:
 			r.l3mdev = len(v) > 0 && v[0] != 0
 		case unix.FRA_TUN_ID:

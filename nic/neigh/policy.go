@@ -70,6 +70,9 @@ func (r *ruleRecord) follow() (s step, ok bool, ignored string) {
 	describe := func(what string) string {
 		return fmt.Sprintf("%s %d is not followed: it has %s", name, r.priority, what)
 	}
+	if r.ours {
+		return s, false, ""
+	}
 	if r.other != "" {
 		return s, false, describe("the selector or option " + r.other)
 	}

@@ -61,6 +61,9 @@ func (d *daemon) applyLocked(cmds []control.Command, mode control.Mode) []contro
 		// What is owned no more, or not after all, is the host's again.
 		d.warnings.tell(d.log, "guard", d.own())
 	}
+	if run.local || d.local {
+		d.followLocal()
+	}
 	return run.refused
 }
 
@@ -73,6 +76,7 @@ type run struct {
 	inside   []control.Masquerade
 	refused  []control.Refusal
 	releases bool // the engine may own less afterwards
+	local    bool // a server may be on the director itself
 }
 
 func (d *daemon) newRun(tx *nat.Tx) run {
@@ -153,6 +157,7 @@ func (r *run) server(c *control.Command) error {
 	}
 	// The ports of its pool may be owned no more.
 	r.releases = r.releases || c.Op == control.EditServer || spec.Method == conntrack.Full
+	r.local = r.local || r.d.routes.Routes().Local(server.Addr)
 	if c.Op == control.EditServer {
 		return r.tx.EditServer(key, spec)
 	}

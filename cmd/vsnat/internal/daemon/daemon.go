@@ -27,6 +27,7 @@ import (
 	"vsnat/nic"
 	"vsnat/nic/guard"
 	"vsnat/nic/neigh"
+	"vsnat/nic/tun"
 )
 
 // Version is vsnat's version.
@@ -85,6 +86,8 @@ type daemon struct {
 	pools    []control.Pool       // as they were set; the default pool may not be among them
 	inside   []control.Masquerade // networks that are masqueraded
 	ports    portWatch
+	local    bool                   // a real server is on the director itself
+	steer    func([]tun.From) error // [tun.Steer]
 }
 
 // watcher follows the host's routes and neighbours: a [neigh.Watcher].
@@ -129,7 +132,7 @@ func Run(ctx context.Context, cfg Config, logger *zap.Logger, ready func()) (err
 		}
 		servePprof(ctx, l, logger)
 	}
-	d := &daemon{cfg: cfg, log: logger, epoch: time.Now().Add(-time.Second)}
+	d := &daemon{cfg: cfg, log: logger, epoch: time.Now().Add(-time.Second), steer: tun.Steer}
 	if err := d.start(ctx); err != nil {
 		return err
 	}
@@ -206,6 +209,8 @@ func (d *daemon) start(ctx context.Context) (err error) {
 		return err
 	}
 	d.warnings.tell(d.log, "NIC", err)
+	// What a director that was killed has left.
+	d.warn("local", d.steer(nil))
 	for _, name := range d.cfg.NICs {
 		if !slices.Contains(d.nics.names(), name) {
 			d.log.Warn("no such NIC yet, or not one to take packets from", zap.String("nic", name))
@@ -219,6 +224,7 @@ func (d *daemon) stop() {
 		d.leaveDeclared()
 		d.addresses.Close()
 	}
+	d.leaveLocal()
 	d.nics.close()
 	if d.guard != nil {
 		d.warn("guard", d.guard.Close())
@@ -275,6 +281,7 @@ func (d *daemon) tick() {
 	if d.engine.Tick(d.now()) || d.ownDue {
 		d.warnings.tell(d.log, "guard", d.own())
 	}
+	d.followLocal()
 	d.mu.Unlock()
 	d.watchPorts()
 	// What could not be opened before is tried again.

@@ -23,9 +23,11 @@ type nics struct {
 
 	openDevice func(index int) (nic.Device, error)
 	openSender func(index int) (sender, error)
+	openHost   func(mtu int) (hostDevice, error)
 
 	mu    sync.Mutex // guards all below
 	loops map[int]*nicLoop
+	host  hostDevice      // the port to the host's own stack; nil is none
 	past  map[string]past // of NICs that are gone, by name
 
 	measured measured
@@ -63,6 +65,7 @@ func newNICs(d *daemon) *nics {
 		d:          d,
 		openDevice: func(index int) (nic.Device, error) { return afpacket.Open(afpacket.Config{Index: index}) },
 		openSender: func(index int) (sender, error) { return afpacket.OpenSender(index) },
+		openHost:   openTUN,
 		loops:      map[int]*nicLoop{},
 		past:       map[string]past{},
 		measured:   measured{since: time.Now()},
@@ -89,6 +92,9 @@ func (n *nics) reconcile(routes nic.Routes) error {
 			want[l.Index] = l.Name
 		}
 	}
+	if n.host != nil {
+		want[n.host.Index()] = n.host.Name()
+	}
 	for index, l := range n.loops {
 		if name, ok := want[index]; !ok || name != l.name || l.failed.Load() {
 			n.shut(index, l)
@@ -110,16 +116,8 @@ func (n *nics) reconcile(routes nic.Routes) error {
 // open puts the guard on the NIC and then takes its frames.
 func (n *nics) open(index int, name string, workers int) error {
 	d := n.d
-	if d.guard != nil {
-		if err := d.guard.Attach(index); err != nil {
-			return fmt.Errorf("daemon: NIC %s: %w", name, err)
-		}
-	}
-	dev, err := n.openDevice(index)
+	dev, err := n.openFor(index)
 	if err != nil {
-		if d.guard != nil {
-			err = errors.Join(err, d.guard.Detach(index))
-		}
 		return fmt.Errorf("daemon: NIC %s: %w", name, err)
 	}
 	l := &nicLoop{name: name, ways: map[int]way{}, loop: &loop{
@@ -162,7 +160,7 @@ func (n *nics) connect() (errs []error) {
 			if l.ways[index].to != nil {
 				continue
 			}
-			s, err := n.openSender(index)
+			s, err := n.senderFor(index)
 			if err != nil {
 				errs = append(errs, fmt.Errorf("daemon: NIC %s: %w", to.name, err))
 				continue
