@@ -72,6 +72,12 @@ method = "masq"
 persistent = false
 weight = 7
 server = ["10.0.0.1:81"]
+
+[service.c]
+listen = "192.0.2.3:80"
+method = "tunnel"
+tunnel_type = "gre"
+server = ["10.0.0.1", { address = "10.0.0.2", method = "direct" }]
 `)
 	a, b := cfg.Services[0].Virtual[0], cfg.Services[1].Virtual[0]
 	if a.Scheduler != "mh" || a.Flags != control.Flag2|control.Persistent || a.MHTableSize != 65521 || a.Timeout != 3600 || a.Netmask != 0xffffff00 {
@@ -90,6 +96,13 @@ server = ["10.0.0.1:81"]
 	}
 	if want := (control.RealServer{Address: addr("10.0.0.1"), Port: 81, Method: control.Masq, Weight: 7}); b.Servers[0] != want {
 		t.Errorf("b has %+v, want %+v", b.Servers[0], want)
+	}
+	wantServers = []control.RealServer{
+		{Address: addr("10.0.0.1"), Port: 80, Method: control.Tunnel, Weight: 5, TunnelType: control.GRE, TunnelChecksum: control.NoChecksum},
+		{Address: addr("10.0.0.2"), Port: 80, Method: control.Direct, Weight: 5},
+	}
+	if c := cfg.Services[2].Virtual[0]; !slices.Equal(c.Servers, wantServers) {
+		t.Errorf("c has\n%+v, want\n%+v", c.Servers, wantServers)
 	}
 }
 

@@ -296,10 +296,14 @@ func (r *reader) checkServer(says []*node, at span, o *serverOptions) {
 	}
 	if o.method != control.Tunnel {
 		for _, t := range says {
+			own := t.get("method") != nil
 			for _, key := range tunnelKeys {
-				if e := t.get(key); e != nil && t.get("method") != nil || e != nil && t == says[0] {
+				if e := t.get(key); e != nil && (own || t == says[0]) {
 					r.errorf(e.at, `%s is for method = "tunnel", and here it is %q`, key, o.method)
 				}
+			}
+			if own {
+				break // what is further out is for others
 			}
 		}
 		o.tunnel = tunnel{}
