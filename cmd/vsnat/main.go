@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -40,6 +41,7 @@ func rootCommand() *cobra.Command {
 	}
 	root.AddCommand(runCommand(), checkCommand(), importCommand(), planCommand(), reloadCommand(), confirmCommand(), topCommand(), setCommand(), markCommand(), poolCommand(), masqueradeCommand(), helperCommand(), connsCommand(), explainCommand(), serviceCommand(), serverCommand(), ipvsadm.Command(), lab.Command(), bench.Command())
 	root.AddCommand(reportCommands()...)
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), "Flags.FlagUsages ", "Flags.FlagUsagesWrapped 80 "))
 	root.InitDefaultCompletionCmd()
 	if c, _, err := root.Find([]string{"completion", "powershell"}); err == nil {
 		c.Parent().RemoveCommand(c) // there is no vsnat where it is used

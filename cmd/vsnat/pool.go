@@ -1,20 +1,20 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
+	"io"
 	"net/netip"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"vsnat/cmd/vsnat/internal/control"
+	"vsnat/cmd/vsnat/internal/table"
 	"vsnat/nat"
 )
 
 func poolCommand() *cobra.Command {
-	var asJSON bool
+	var v view
 	cmd := &cobra.Command{
 		Use:   "pool",
 		Short: "Show and change the pools of the director's own ports",
@@ -35,28 +35,24 @@ at once, and by one connection towards each.`,
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				enc := json.NewEncoder(cmd.OutOrStdout())
-				enc.SetIndent("", "  ")
-				return enc.Encode(pools)
-			}
-			t := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintln(t, "POOL\tPORTS\tADDRESSES")
-			for _, p := range pools {
-				addrs := make([]string, len(p.Addresses))
-				for i, a := range p.Addresses {
-					addrs[i] = a.String()
+			return v.print(cmd.OutOrStdout(), pools, func(w io.Writer) error {
+				t := table.New("POOL", "PORTS", "ADDRESSES")
+				for _, p := range pools {
+					addrs := make([]string, len(p.Addresses))
+					for i, a := range p.Addresses {
+						addrs[i] = a.String()
+					}
+					where := strings.Join(addrs, " ")
+					if where == "" {
+						where = "by route"
+					}
+					t.Row(p.Name, fmt.Sprintf("%d-%d", p.FirstPort, p.LastPort), where)
 				}
-				where := strings.Join(addrs, " ")
-				if where == "" {
-					where = "by route"
-				}
-				fmt.Fprintf(t, "%s\t%d-%d\t%s\n", p.Name, p.FirstPort, p.LastPort, where)
-			}
-			return t.Flush()
+				return t.Write(w)
+			})
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	v.register(cmd)
 	cmd.AddCommand(poolAddCommand(), poolDeleteCommand())
 	return cmd
 }
@@ -113,7 +109,7 @@ func applyPlain(cmd *cobra.Command, c control.Command) error {
 }
 
 func masqueradeCommand() *cobra.Command {
-	var asJSON bool
+	var v view
 	cmd := &cobra.Command{
 		Use:   "masquerade",
 		Short: "Show and change the networks whose own connections are masqueraded",
@@ -133,27 +129,23 @@ host forwards. The host need not forward for it.`,
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				enc := json.NewEncoder(cmd.OutOrStdout())
-				enc.SetIndent("", "  ")
-				return enc.Encode(list)
-			}
-			t := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintln(t, "NETWORK\tNIC\tPOOL")
-			for _, m := range list {
-				nic, pool := m.NIC, m.Pool
-				if nic == "" {
-					nic = "any"
+			return v.print(cmd.OutOrStdout(), list, func(w io.Writer) error {
+				t := table.New("NETWORK", "NIC", "POOL")
+				for _, m := range list {
+					nic, pool := m.NIC, m.Pool
+					if nic == "" {
+						nic = "any"
+					}
+					if pool == "" {
+						pool = nat.DefaultPool
+					}
+					t.Row(m.Network.String(), nic, pool)
 				}
-				if pool == "" {
-					pool = nat.DefaultPool
-				}
-				fmt.Fprintf(t, "%s\t%s\t%s\n", m.Network, nic, pool)
-			}
-			return t.Flush()
+				return t.Write(w)
+			})
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	v.register(cmd)
 	cmd.AddCommand(masqueradeAddCommand(), masqueradeDeleteCommand())
 	return cmd
 }

@@ -19,17 +19,15 @@ func Run(ctx context.Context, in, out *os.File, c *control.Client, every time.Du
 	if err != nil {
 		return err
 	}
-	m := &model{
-		every: every, now: first, paint: paint(os.Getenv("NO_COLOR") == ""),
-		take: func() (*Sample, error) { return Take(ctx, c) },
-	}
-	return watch.Show(ctx, in, out, m)
+	return watch.Show(ctx, in, out, &model{
+		now: first, paint: paint(os.Getenv("NO_COLOR") == ""),
+		poll: watch.Poll[*Sample]{Every: every, Ask: func() (*Sample, error) { return Take(ctx, c) }},
+	})
 }
 
 // model is the state of the screen.
 type model struct {
-	every time.Duration
-	take  func() (*Sample, error)
+	poll  watch.Poll[*Sample]
 	paint paint
 
 	before, now   *Sample // before is nil at first
@@ -39,41 +37,25 @@ type model struct {
 	width, height int
 }
 
-// due is the message that it is time to ask; taken is the answer.
-type (
-	due   struct{}
-	taken struct {
-		sample *Sample
-		err    error
-	}
-)
-
 // Init implements [tea.Model].
-func (m *model) Init() tea.Cmd { return m.wait() }
-
-func (m *model) wait() tea.Cmd {
-	return tea.Tick(m.every, func(time.Time) tea.Msg { return due{} })
-}
+func (m *model) Init() tea.Cmd { return m.poll.Wait() }
 
 // Update implements [tea.Model].
 func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	switch msg := msg.(type) {
 	case tea.WindowSizeMsg:
 		m.width, m.height = msg.Width, msg.Height
+		return m, nil
 	case tea.KeyPressMsg:
 		return m, m.key(msg)
-	case due:
-		return m, func() tea.Msg {
-			s, err := m.take()
-			return taken{s, err}
-		}
-	case taken:
-		if m.err = msg.err; msg.err == nil {
-			m.before, m.now = m.now, msg.sample
-		}
-		return m, m.wait()
 	}
-	return m, nil
+	answer, cmd := m.poll.Next(msg)
+	if answer != nil {
+		if m.err = answer.Err; m.err == nil {
+			m.before, m.now = m.now, answer.Value
+		}
+	}
+	return m, cmd
 }
 
 func (m *model) key(key tea.KeyPressMsg) tea.Cmd {

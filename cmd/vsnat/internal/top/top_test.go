@@ -15,6 +15,7 @@ import (
 	"vsnat/cmd/vsnat/internal/control"
 	"vsnat/cmd/vsnat/internal/daemon"
 	"vsnat/cmd/vsnat/internal/latency"
+	"vsnat/cmd/vsnat/internal/watch"
 )
 
 // figuresOf returns a sample with that many services of two servers; the higher
@@ -123,14 +124,14 @@ func TestTrouble(t *testing.T) {
 	if lines := screen(m); lines[4] != "frames   -" || lines[5] != "drops    none now, 3000 in all" {
 		t.Errorf("at first: %q", lines)
 	}
-	_, cmd := m.Update(taken{err: errors.New("nobody answers")})
+	_, cmd := m.Update(watch.Answer[*Sample]{Err: errors.New("nobody answers")})
 	if lines := screen(m); lines[6] != "nobody answers" || cmd == nil {
 		t.Errorf("%q", lines)
 	}
 	anew := figuresOf(1, 10)
 	anew.At = first.At.Add(2 * time.Second)
 	anew.Drops.NICs[0].Balanced = false
-	m.Update(taken{sample: anew})
+	m.Update(watch.Answer[*Sample]{Value: anew})
 	lines := screen(m)
 	if lines[6] != "" || lines[5] != "drops    none now, 30 in all" || !strings.Contains(lines[4], "does not balance") {
 		t.Errorf("%q", lines)

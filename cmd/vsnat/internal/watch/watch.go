@@ -21,8 +21,10 @@ func Run(ctx context.Context, in io.Reader, out io.Writer, title string, every t
 	if err != nil {
 		return err
 	}
-	m := &model{ctx: ctx, title: title, every: every, ask: ask, text: text, at: time.Now()}
-	return Show(ctx, in, out, m)
+	return Show(ctx, in, out, &model{
+		title: title, text: text, at: time.Now(),
+		poll: Poll[string]{every, func() (string, error) { return ask(ctx) }},
+	})
 }
 
 // Show runs a full-screen program on a terminal. That the user ended it by a
@@ -37,55 +39,36 @@ func Show(ctx context.Context, in io.Reader, out io.Writer, m tea.Model) error {
 
 // model is what is shown.
 type model struct {
-	ctx   context.Context
-	title string
-	every time.Duration
-	ask   func(context.Context) (string, error)
-
+	title         string
+	poll          Poll[string]
 	text          string
 	err           error
 	at            time.Time // of the last answer
 	width, height int
 }
 
-// answer is what ask returned.
-type answer struct {
-	text string
-	err  error
-	at   time.Time
-}
-
-// due is the message that it is time to ask.
-type due struct{}
-
 // Init implements [tea.Model].
-func (m *model) Init() tea.Cmd { return m.wait() }
-
-func (m *model) wait() tea.Cmd {
-	return tea.Tick(m.every, func(time.Time) tea.Msg { return due{} })
-}
+func (m *model) Init() tea.Cmd { return m.poll.Wait() }
 
 // Update implements [tea.Model].
 func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	switch msg := msg.(type) {
 	case tea.WindowSizeMsg:
 		m.width, m.height = msg.Width, msg.Height
+		return m, nil
 	case tea.KeyPressMsg:
 		if Quits(msg) {
 			return m, tea.Quit
 		}
-	case due:
-		return m, func() tea.Msg {
-			text, err := m.ask(m.ctx)
-			return answer{text, err, time.Now()}
-		}
-	case answer:
-		if m.err = msg.err; msg.err == nil {
-			m.text, m.at = msg.text, msg.at
-		}
-		return m, m.wait()
+		return m, nil
 	}
-	return m, nil
+	answer, cmd := m.poll.Next(msg)
+	if answer != nil {
+		if m.err = answer.Err; m.err == nil {
+			m.text, m.at = answer.Value, time.Now()
+		}
+	}
+	return m, cmd
 }
 
 // Quits reports whether a key ends the program.
@@ -99,7 +82,7 @@ func Quits(key tea.KeyPressMsg) bool {
 
 // View implements [tea.Model].
 func (m *model) View() tea.View {
-	head := fmt.Sprintf("%s, every %s, last at %s; q ends", m.title, m.every, m.at.Format("15:04:05"))
+	head := fmt.Sprintf("%s, every %s, last at %s; q ends", m.title, m.poll.Every, m.at.Format("15:04:05"))
 	lines := []string{head}
 	if m.err != nil {
 		lines = append(lines, "", m.err.Error())

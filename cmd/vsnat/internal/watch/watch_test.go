@@ -13,7 +13,7 @@ import (
 // TestModel goes through what happens to a screen.
 func TestModel(t *testing.T) {
 	text, err := strings.Repeat("line\n", 30), error(nil)
-	m := &model{ctx: context.Background(), title: "vsnat x", every: time.Millisecond, ask: func(context.Context) (string, error) { return text, err }}
+	m := &model{title: "vsnat x", poll: Poll[string]{time.Millisecond, func() (string, error) { return text, err }}}
 	send := func(msg tea.Msg) tea.Cmd {
 		t.Helper()
 		_, cmd := m.Update(msg)
