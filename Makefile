@@ -16,9 +16,10 @@ run: build ## the paper's experiment, in network namespaces on this machine
 test: build lint ## everything
 	./.ci/test
 
-bench: build ## vsnat beside the kernel, and the engine in memory; bench-*.json get the raw figures
+bench: build ## vsnat beside the kernel, the engine in memory, and how its cost grows; bench-*.json get the raw figures
 	$(BIN) bench engine --out bench-engine.json
 	$(BIN) bench path --out bench-path.json
+	$(BIN) bench scale --path bench-path.json --out bench-scale.json
 
 microbench: ## benchmarks of single packages
 	$(GO) test -run '^$$' -bench . -benchtime 200ms ./nat/... ./sched/... ./conntrack/... ./nic/neigh

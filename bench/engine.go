@@ -76,38 +76,18 @@ type EngineResult struct {
 // and rewritten, and go nowhere.
 func Engine(ctx context.Context, cfg EngineConfig) (*EngineResult, error) {
 	r := &EngineResult{Machine: machine(), Rounds: cfg.Rounds, Pair: cfg.Pair}
-	before, err := ticks()
-	if err != nil {
-		return nil, err
-	}
-	beforeOwn, err := cpuTime(0)
-	if err != nil {
-		return nil, err
-	}
 	cpus, err := allowedCPUs()
 	if err != nil {
 		return nil, err
 	}
-	for _, work := range []func(context.Context, *EngineConfig) error{r.costs, r.connects, r.pairs} {
-		g, err := gaps(cpus)
-		if err != nil {
-			return nil, err
-		}
-		r.Machine.Gaps = append(r.Machine.Gaps, g...)
-		if err := work(ctx, &cfg); err != nil {
-			return nil, err
-		}
-	}
-	after, err := ticks()
+	err = r.Machine.during(
+		func() error { return r.costs(ctx, &cfg) },
+		func() error { return r.connects(ctx, &cfg) },
+		func() error { return r.pairs(ctx, &cfg) },
+	)
 	if err != nil {
 		return nil, err
 	}
-	afterOwn, err := cpuTime(0)
-	if err != nil {
-		return nil, err
-	}
-	r.Machine.Ticks = after.minus(before)
-	r.Machine.Others = max(0, r.Machine.Ticks.busy()-float64(afterOwn-beforeOwn)/1e9)
 	r.targets(len(cpus))
 	return r, nil
 }
@@ -123,8 +103,7 @@ func (r *EngineResult) costs(ctx context.Context, cfg *EngineConfig) error {
 	for i, conns := range cfg.Sizes {
 		cfg.step("packets of connections that are there", i, len(cfg.Sizes))
 		if free := available(); free != 0 && conns*connMemory > free {
-			r.Missing = append(r.Missing, fmt.Sprintf("%d connections: %.1f GB of memory are free, and %.1f may be needed",
-				conns, float64(free)/1e9, float64(conns)*connMemory/1e9))
+			r.Missing = append(r.Missing, tooLarge(conns, free))
 			continue
 		}
 		if err := r.cost(ctx, cfg, conns); err != nil {
@@ -132,6 +111,11 @@ func (r *EngineResult) costs(ctx context.Context, cfg *EngineConfig) error {
 		}
 	}
 	return nil
+}
+
+// tooLarge says why so many connections are not measured.
+func tooLarge(conns, free int) string {
+	return fmt.Sprintf("%s connections: %.1f GB are free, %.1f may be needed", count(conns), float64(free)/1e9, float64(conns)*connMemory/1e9)
 }
 
 // cost measures one number of connections.

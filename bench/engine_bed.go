@@ -54,36 +54,68 @@ func (bedRoutes) Link(int) (nic.Link, bool) { return nic.Link{}, false }
 func (bedRoutes) Links() []nic.Link         { return nil }
 func (bedRoutes) Forwarding(int, bool) bool { return true }
 
-// bed is an engine with one TCP service, rr, and its connections.
+// bedShape is what an engine is to have.
+type bedShape struct {
+	max       int // connections that there is to be room for
+	services  int // TCP services, each with all of the servers
+	servers   int
+	scheduler string
+}
+
+// bedVIPs is how many VIPs many services have: then come further ports.
+const bedVIPs = 250
+
+// bedService returns the address and port of a service.
+func bedService(i uint32) (address, port uint32) { return bedVIP + i%bedVIPs, bedPort + i/bedVIPs }
+
+// bed is an engine with its connections.
 type bed struct {
+	shape  bedShape
 	engine *nat.Engine
 	conns  int
 	server []uint8 // of every connection, as scheduled
 	now    int64   // on the engine's clock
 }
 
-// newBed makes the engine, without connections. It is to have room for max.
+// newBed makes an engine with one service, rr, without connections. It is to have
+// room for max.
 func newBed(max int) (*bed, error) {
-	e, err := nat.New(nat.Options{Conns: conntrack.Config{Max: max, Seed: rand.Uint64()}})
+	return newBedOf(bedShape{max: max, services: 1, servers: bedServerCount, scheduler: "rr"})
+}
+
+// newBedOf makes an engine without connections.
+func newBedOf(shape bedShape) (*bed, error) {
+	e, err := nat.New(nat.Options{Conns: conntrack.Config{Max: shape.max, Seed: rand.Uint64()}})
 	if err != nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
 	e.SetRoutes(bedRoutes{})
-	key := nat.ServiceKey{Proto: nat.ProtoTCP, Addr: mapped(bedVIP), Port: bedPort}
 	e.Update(func(tx *nat.Tx) {
-		err = tx.AddService(nat.ServiceSpec{Key: key, Scheduler: "rr"})
-		for i := range uint32(bedServerCount) {
-			if err == nil {
-				err = tx.AddServer(key, nat.ServerSpec{
-					Key: nat.ServerKey{Addr: mapped(bedFirstServer + i), Port: bedPort}, Method: conntrack.Masq, Weight: 1,
-				})
-			}
+		for i := 0; i < shape.services && err == nil; i++ {
+			err = addBedService(tx, uint32(i), &shape)
 		}
 	})
 	if err != nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
-	return &bed{engine: e, now: 1e9}, nil
+	return &bed{shape: shape, engine: e, now: 1e9}, nil
+}
+
+func addBedService(tx *nat.Tx, i uint32, shape *bedShape) error {
+	address, port := bedService(i)
+	key := nat.ServiceKey{Proto: nat.ProtoTCP, Addr: mapped(address), Port: uint16(port)}
+	if err := tx.AddService(nat.ServiceSpec{Key: key, Scheduler: shape.scheduler}); err != nil {
+		return err
+	}
+	for j := range uint32(shape.servers) {
+		err := tx.AddServer(key, nat.ServerSpec{
+			Key: nat.ServerKey{Addr: mapped(bedFirstServer + j), Port: bedPort}, Method: conntrack.Masq, Weight: 1,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // hand fills a batch with frames of flows, in memory of its own.
@@ -93,6 +125,7 @@ type hand struct {
 	ip, tcp       uint64 // sums without what differs from flow to flow
 	first, flows  uint32 // it deals frames of these
 	random        uint64
+	services      uint32  // of a client's packets: flow by flow to one of so many
 	reply         []uint8 // of a server's packets: which one each flow has
 	clientAt      int     // offsets of the client's address and port
 	clientPortAt  int
@@ -133,6 +166,13 @@ func newHand(batch int, flags uint8, first, flows int, servers []uint8) *hand {
 	return h
 }
 
+// hand deals clients' packets to the services of b.
+func (b *bed) hand(batch int, flags uint8, first, flows int) *hand {
+	h := newHand(batch, flags, first, flows, nil)
+	h.services = uint32(b.shape.services)
+	return h
+}
+
 // set makes frame i a packet of a flow; both checksums are right.
 func (h *hand) set(i int, flow uint32) {
 	b := h.batch.Frames[i].Buf
@@ -141,6 +181,14 @@ func (h *hand) set(i int, flow uint32) {
 	sum := uint64(client>>16) + uint64(client&0xffff)
 	binary.BigEndian.PutUint32(b[h.clientAt:], client)
 	binary.BigEndian.PutUint16(b[h.clientPortAt:], uint16(port))
+	if h.services > 1 {
+		// The template goes to the first; no sum carries out of 16 bits.
+		address, to := bedService(flow % h.services)
+		binary.BigEndian.PutUint32(b[bedIP+16:], address)
+		binary.BigEndian.PutUint16(b[bedTCP+2:], uint16(to))
+		sum += uint64(address - bedVIP)
+		port += to - bedPort
+	}
 	if h.reply != nil {
 		server := bedFirstServer + uint32(h.reply[flow])
 		binary.BigEndian.PutUint32(b[h.serverAddress:], server)
@@ -174,8 +222,8 @@ const batchTime = 3000
 // packet, and fails unless each came to be.
 func (b *bed) fill(conns int) error {
 	w := b.engine.NewWorker(bedClients)
-	h := newHand(nic.MaxBatch, wire.SYN, 0, conns, nil)
-	ack := newHand(nic.MaxBatch, wire.ACK, 0, conns, nil)
+	h := b.hand(nic.MaxBatch, wire.SYN, 0, conns)
+	ack := b.hand(nic.MaxBatch, wire.ACK, 0, conns)
 	b.server = make([]uint8, conns)
 	for n := 0; n < conns; n += h.batch.N {
 		h.batch.N = min(nic.MaxBatch, conns-n)

@@ -63,6 +63,44 @@ func machine() Machine {
 	return m
 }
 
+// during does the work of a measurement, one part after the other, and tells how
+// far the machine was disturbed.
+func (m *Machine) during(parts ...func() error) error {
+	before, err := ticks()
+	if err != nil {
+		return err
+	}
+	own, err := cpuTime(0)
+	if err != nil {
+		return err
+	}
+	cpus, err := allowedCPUs()
+	if err != nil {
+		return err
+	}
+	for _, part := range parts {
+		g, err := gaps(cpus)
+		if err != nil {
+			return err
+		}
+		m.Gaps = append(m.Gaps, g...)
+		if err := part(); err != nil {
+			return err
+		}
+	}
+	after, err := ticks()
+	if err != nil {
+		return err
+	}
+	ownAfter, err := cpuTime(0)
+	if err != nil {
+		return err
+	}
+	m.Ticks = after.minus(before)
+	m.Others = max(0, m.Ticks.busy()-float64(ownAfter-own)/1e9)
+	return nil
+}
+
 // Gap is what one spinning thread saw: how long it was not run although it
 // wanted to. On a machine of one's own there are none but interrupts.
 type Gap struct {

@@ -32,7 +32,7 @@ func Command() *cobra.Command {
   vsnat bench engine
   vsnat bench conformance`,
 	}
-	cmd.AddCommand(paperCommand(), pathCommand(), engineCommand(), conformanceCommand(), loadCommand(), partCommand(), recordCommand())
+	cmd.AddCommand(paperCommand(), pathCommand(), engineCommand(), scaleCommand(), conformanceCommand(), loadCommand(), partCommand(), recordCommand())
 	return cmd
 }
 
