@@ -18,6 +18,7 @@ import (
 // Debian package.
 var debian = map[string]string{
 	"apache2-utils":   "ab",
+	"bsdutils":        "script",
 	"bash-completion": "/usr/share/bash-completion/bash_completion",
 	"curl":            "curl",
 	"dnsmasq-base":    "dnsmasq",
