@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -241,4 +242,23 @@ func TestDeclaredLatency(t *testing.T) {
 		t.Error("a wrong file is taken")
 	}
 	check("after a refusal", web, dns)
+}
+
+// Packets pass while a transaction is under way: workers have the old services
+// until they have the new ones, and wait for nobody.
+func TestPacketsPassInAReload(t *testing.T) {
+	d, w, r := newDaemon(t, clientNIC, otherNIC)
+	d.mustReconcile(t, r)
+	g := d.guard.(*fakeGuard)
+	passed := false
+	g.enter = func() {
+		if !passed { // the first of two calls, in the midst of the transaction
+			w.passes(1, otherNIC)
+			passed = true
+		}
+	}
+	d.apply(t, addService(addedID), addServer(addedID, control.RealServer{Address: netip.MustParseAddr("10.0.2.21"), Port: 80, Method: control.Masq, Weight: 1}))
+	if !passed {
+		t.Error("the guard was not told")
+	}
 }
