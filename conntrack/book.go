@@ -96,9 +96,6 @@ func (b *Book) Find(hash uint64) Ref {
 	return 0
 }
 
-// Prefetch brings near what Find will read.
-func (b *Book) Prefetch(hash uint64) { prefetchBucket(b.bucket(hash)) }
-
 // Used returns how many ports connections have.
 func (b *Book) Used() int { return int(b.used.Load()) }
 

@@ -1,5 +1,7 @@
 package conntrack
 
+import "sync/atomic"
+
 // SeqAdj is how one direction of a TCP stream is moved: sequence numbers up to
 // and including Pos by Before, later ones by After, both in bytes. It is the
 // record of one resizing and of all before it together, as the kernel keeps it
@@ -40,6 +42,8 @@ type extensions struct {
 	chunks []*[extChunkLen]Ext // extension i is chunks[i/extChunkLen][i%extChunkLen]; 0 is never used
 	free   uint32              // first free one; 0 is none
 	fresh  uint32              // those from this number on were never handed out
+	// dir is what chunks was when it last grew, for who looks without the lock.
+	dir atomic.Pointer[[]*[extChunkLen]Ext]
 }
 
 func (x *extensions) at(id uint32) *Ext { return &x.chunks[id/extChunkLen][id%extChunkLen] }
@@ -57,6 +61,8 @@ func (x *extensions) take() uint32 {
 	x.fresh++
 	if int(id) >= len(x.chunks)*extChunkLen {
 		x.chunks = append(x.chunks, new([extChunkLen]Ext))
+		dir := x.chunks
+		x.dir.Store(&dir)
 	}
 	return id
 }

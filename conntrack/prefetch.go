@@ -1,19 +1,54 @@
 package conntrack
 
+// prefetchAtOnce is how many are on their way at a time.
+const prefetchAtOnce = 64
+
 // Prefetch brings near what looking up connections with these hashes needs, so
 // that the waits for memory overlap: first where their chains begin, then the
-// connections there. It changes nothing and needs no lock.
+// connections there, and if some have ports what else they have. It changes nothing
+// and needs no lock.
 func (t *Table) Prefetch(hashes []uint64) {
-	const atOnce = 64
-	var first [atOnce]uint32
+	var first [prefetchAtOnce]uint32
+	ported := t.book.Load() != nil
 	for len(hashes) > 0 {
-		n := min(len(hashes), atOnce)
+		n := min(len(hashes), prefetchAtOnce)
 		for i, h := range hashes[:n] {
 			first[i] = t.Shard(h).index.hint(uint32(h))
 		}
 		for i, h := range hashes[:n] {
 			if first[i] != 0 {
 				prefetch(t.Shard(h).seen(first[i]))
+			}
+		}
+		if ported {
+			for i, h := range hashes[:n] {
+				if first[i] != 0 {
+					t.Shard(h).prefetchExt(first[i])
+				}
+			}
+		}
+		hashes = hashes[n:]
+	}
+}
+
+// PrefetchPorts does the same for ports of the book with these hashes. The book is
+// open.
+func (t *Table) PrefetchPorts(hashes []uint64) {
+	var refs [prefetchAtOnce]Ref
+	b := t.Book()
+	for _, h := range hashes {
+		prefetchBucket(b.bucket(h))
+	}
+	for len(hashes) > 0 {
+		n := min(len(hashes), prefetchAtOnce)
+		for i, h := range hashes[:n] {
+			if refs[i] = b.Find(h); refs[i] != 0 {
+				prefetch(t.at(refs[i]))
+			}
+		}
+		for _, r := range refs[:n] {
+			if r != 0 {
+				t.Home(r).prefetchExt(r.id())
 			}
 		}
 		hashes = hashes[n:]

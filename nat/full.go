@@ -34,16 +34,16 @@ func (w *Worker) local(j *job, s *conntrack.Shard, c *conntrack.Conn, d *dest) (
 	return drop(NoPort), false
 }
 
-// toLocal finds the connection of a packet, to one of the host's own addresses
-// from p.Src, among those that have a port there. Its shard is locked then.
-func (w *Worker) toLocal(p *wire.Packet) (*conntrack.Shard, *conntrack.Conn) {
-	return w.byPort(&conntrack.PortKey{Local: p.Dst, LocalPort: p.DstPort, Remote: p.Src, RemotePort: p.SrcPort, Proto: p.Proto})
+// portOf is the port that a packet goes to, in the book of ports.
+func portOf(p *wire.Packet) conntrack.PortKey {
+	return conntrack.PortKey{Local: p.Dst, LocalPort: p.DstPort, Remote: p.Src, RemotePort: p.SrcPort, Proto: p.Proto}
 }
 
-// byPort finds the connection that has the port. Its shard is locked then.
-func (w *Worker) byPort(k *conntrack.PortKey) (*conntrack.Shard, *conntrack.Conn) {
+// byPort finds the connection that has the port, whose hash is told, too. Its shard
+// is locked then.
+func (w *Worker) byPort(k *conntrack.PortKey, hash uint64) (*conntrack.Shard, *conntrack.Conn) {
 	t := w.e.table
-	ref := t.Book().Find(t.Book().Hash(k))
+	ref := t.Book().Find(hash)
 	if ref == 0 {
 		return nil, nil
 	}
@@ -59,7 +59,8 @@ func (w *Worker) byPort(k *conntrack.PortKey) (*conntrack.Shard, *conntrack.Conn
 // homebound deals with a packet to a port that a connection has. It reports false
 // if none has it.
 func (w *Worker) homebound(j *job) (Verdict, bool) {
-	s, c := w.toLocal(w.pkt)
+	k := portOf(w.pkt)
+	s, c := w.byPort(&k, j.port)
 	if c == nil {
 		return Verdict{}, false
 	}
@@ -88,7 +89,7 @@ func (w *Worker) icmpHomebound(j *job) (Verdict, bool) {
 	if q.Proto == wire.ProtoICMP || q.Proto == wire.ProtoICMPv6 {
 		k.LocalPort, _, _ = wire.EchoID(j.l4[q.L4:], q.Proto)
 	}
-	s, c := w.byPort(&k)
+	s, c := w.byPort(&k, w.e.table.Book().Hash(&k))
 	if c == nil {
 		return Verdict{}, false
 	}
@@ -136,7 +137,8 @@ func (w *Worker) errorToFull(j *job, s *conntrack.Shard, c *conntrack.Conn, hop 
 // echoReply deals with the answer to an echo request of that identifier. It reports
 // false if no connection has it: then the host asked.
 func (w *Worker) echoReply(j *job, id uint16) (Verdict, bool) {
-	s, c := w.byPort(&conntrack.PortKey{Local: w.pkt.Dst, LocalPort: id, Remote: w.pkt.Src, Proto: j.proto})
+	k := conntrack.PortKey{Local: w.pkt.Dst, LocalPort: id, Remote: w.pkt.Src, Proto: j.proto}
+	s, c := w.byPort(&k, w.e.table.Book().Hash(&k))
 	if c == nil {
 		return Verdict{}, false
 	}

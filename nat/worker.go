@@ -25,6 +25,7 @@ type Worker struct {
 	jobs   [nic.MaxBatch]job
 	pkts   [nic.MaxBatch]wire.Packet
 	hashes [nic.MaxBatch]uint64 // of those that connections are looked for
+	ports  [nic.MaxBatch]uint64 // of those that are looked for in the book of ports
 	pkt    *wire.Packet         // of the frame under judgement
 	frame  *nic.Frame           // it, or a held one that is answered; else nil
 	vlans  vlanSet              // that have an interface of their own
@@ -97,12 +98,20 @@ func (w *Worker) Process(b *nic.Batch, now int64) {
 	w.begin(now)
 	// First all frames are read, then their connections are brought near, then
 	// judgement is passed: memory serves many at once sooner than one by one.
-	hashes := w.hashes[:0]
+	hashes, ports := w.hashes[:0], w.ports[:0]
 	for i := range b.N {
 		j := &w.jobs[i]
 		if w.verdicts[i] = w.read(j, &b.Frames[i], i); w.verdicts[i] == undecided && j.flow {
-			hashes = append(hashes, j.hash)
+			if j.home {
+				ports = append(ports, j.port)
+			}
+			if !j.home || j.in {
+				hashes = append(hashes, j.hash)
+			}
 		}
+	}
+	if len(ports) > 0 {
+		w.e.table.PrefetchPorts(ports)
 	}
 	w.e.table.Prefetch(hashes)
 	for i := range b.N {
@@ -240,6 +249,7 @@ type job struct {
 	flow  bool   // of a protocol that services have, and with ports
 	later bool   // a fragment without ports
 	hash  uint64 // if flow, of its client: the source if in, else the destination
+	port  uint64 // if flow and home, its hash in the book of ports
 
 	next Addr // whose next hop is the frame's; set by whoever sends it
 	long bool // for the link to that; leaves in pieces
@@ -315,6 +325,10 @@ func (w *Worker) read(j *job, f *nic.Frame, i int) Verdict {
 		j.hash = w.e.table.Hash(p.Proto, p.Src, p.SrcPort)
 	default:
 		j.hash = w.e.table.Hash(p.Proto, p.Dst, p.DstPort)
+	}
+	if j.home {
+		k := portOf(p)
+		j.port = w.e.table.Book().Hash(&k)
 	}
 	j.flow = true
 	return undecided
