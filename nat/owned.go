@@ -22,6 +22,8 @@ type Endpoints struct {
 	// Networks are masqueraded: what comes from them and is not to the host is not
 	// the host's.
 	Networks []netip.Prefix
+	// Ports are those of pools, which Wide has too.
+	Ports []PortRange
 }
 
 // Wide are packets that are the host's or, if not, of a service.
@@ -42,6 +44,7 @@ func (e *Engine) Owned() Endpoints {
 		Servers:  slices.Collect(maps.Keys(snap.servers)),
 		Wide:     snap.wide,
 		Networks: snap.networks,
+		Ports:    snap.ranges,
 	}
 }
 
@@ -132,7 +135,7 @@ func (w *wides) add(spec *ServiceSpec) {
 
 // list returns all that was added, and before that the ports of pools. FTP's data ports come first, because a mark
 // without service does not keep a packet from them.
-func (w *wides) list(ports []localRange) []Wide {
+func (w *wides) list(ports []PortRange) []Wide {
 	var all []Wide
 	for i := range ports {
 		all = append(all, ports[i].wide())

@@ -135,16 +135,17 @@ func newPortPool(p *Pool) *portPool {
 	return &portPool{addrs: p.Addrs, first: p.First, count: uint32(p.Last) - uint32(p.First) + 1}
 }
 
-// localRange are the ports of one pool on one address.
-type localRange struct {
-	addr        Addr
-	first, last uint16
+// PortRange are the ports of one pool on one address, host byte order, both
+// included.
+type PortRange struct {
+	Addr        Addr
+	First, Last uint16
 }
 
 // wide is what the guard keeps of them from the host.
-func (r *localRange) wide() Wide {
-	ip := AddrPort(r.addr, 0).Addr()
-	return Wide{Selector: Selector{Dst: netip.PrefixFrom(ip, ip.BitLen()), FirstPort: r.first, LastPort: r.last}}
+func (r *PortRange) wide() Wide {
+	ip := AddrPort(r.Addr, 0).Addr()
+	return Wide{Selector: Selector{Dst: netip.PrefixFrom(ip, ip.BitLen()), FirstPort: r.First, LastPort: r.Last}}
 }
 
 // poolUse is a server that gets packets from a pool, or else networks that are
@@ -160,9 +161,9 @@ type poolUse struct {
 // localRanges returns the ports that are ours: of the pools in use, on their own
 // addresses, or else on those that routes choose towards the servers, and those
 // that were learned.
-func localRanges(pools []Pool, uses []poolUse, routes nic.Routes, learned []Addr) (all []localRange) {
+func localRanges(pools []Pool, uses []poolUse, routes nic.Routes, learned []Addr) (all []PortRange) {
 	add := func(a Addr, p *Pool) {
-		r := localRange{a, p.First, p.Last}
+		r := PortRange{a, p.First, p.Last}
 		if a != (Addr{}) && len(all) < maxLocals && !slices.Contains(all, r) {
 			all = append(all, r)
 		}
@@ -268,7 +269,7 @@ func (s *snapshot) ownPorts(e *Engine) {
 		}
 	}
 	for i := range s.ranges {
-		s.locals.add(s.ranges[i].addr)
+		s.locals.add(s.ranges[i].Addr)
 	}
 	for i := range e.masquerades {
 		s.inside = append(s.inside, newInside(&e.masquerades[i]))
@@ -310,7 +311,7 @@ func (e *Engine) portsInUse() bool {
 func (e *Engine) followPools() (changed bool) {
 	snap := e.snap.Load()
 	now := localRanges(e.pools, e.poolUses(), e.routes.Load(), e.learned())
-	lacks := func(r localRange) bool { return !slices.Contains(snap.ranges, r) }
+	lacks := func(r PortRange) bool { return !slices.Contains(snap.ranges, r) }
 	if slices.ContainsFunc(now, lacks) || e.retiring && !e.portsInUse() {
 		e.retiring = false
 		e.publish()

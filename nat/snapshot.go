@@ -35,7 +35,7 @@ type snapshot struct {
 	// pools by name; ranges are the ports of theirs that are ours, and locals the
 	// addresses these are on.
 	pools    map[string]*portPool
-	ranges   []localRange
+	ranges   []PortRange
 	locals   addrSet
 	inside   []inside // networks that are masqueraded
 	networks []netip.Prefix

@@ -88,6 +88,7 @@ type daemon struct {
 	ports    portWatch
 	local    bool                   // a real server is on the director itself
 	steer    func([]tun.From) error // [tun.Steer]
+	ownPorts []nat.PortRange        // of pools, as they were looked at last
 }
 
 // watcher follows the host's routes and neighbours: a [neigh.Watcher].
@@ -348,6 +349,7 @@ func (d *daemon) guardKind() string {
 func (d *daemon) own() error {
 	have := d.engine.Owned()
 	d.kept = addresses(have.Servers)
+	d.warnOfPorts(have.Ports)
 	d.routes.Keep(slices.Collect(maps.Keys(d.kept)))
 	if d.guard == nil {
 		return nil

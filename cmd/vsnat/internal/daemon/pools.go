@@ -150,6 +150,18 @@ func (d *daemon) followInside(links []nic.Link) (changed bool) {
 	return changed
 }
 
+// warnOfPorts says where ports of pools are the host's own, too: those that it gives to
+// its connections, and those that programs listen at. d.mu is held.
+func (d *daemon) warnOfPorts(ports []nat.PortRange) {
+	if slices.Equal(d.ownPorts, ports) {
+		return
+	}
+	d.ownPorts = slices.Clone(ports)
+	for _, clash := range hostPorts("/proc", ports) {
+		d.log.Warn("ports of a pool that the host uses itself", zap.String("clash", clash))
+	}
+}
+
 // portWatch is what was said of connections that got no port.
 type portWatch struct {
 	dropped uint64 // packets, as of the last line
