@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"vsnat/conntrack"
 	"vsnat/nat"
 	"vsnat/nat/wire"
 	"vsnat/sched"
@@ -415,6 +416,9 @@ func (g *generator) serverSpec(k nat.ServiceKey) nat.ServerSpec {
 		port = pick(g, []uint16{0, 8080})
 	}
 	s := nat.ServerSpec{Key: nat.ServerKey{Addr: realServer(1 + g.r.IntN(8)).As16(), Port: port}}
+	if g.chance(15) && !g.random() {
+		s.Method = conntrack.Direct
+	}
 	g.shape(&s)
 	return s
 }

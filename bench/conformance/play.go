@@ -113,7 +113,8 @@ func (p *player) packet(s *Step, seen *Seen) error {
 	f := s.Packet.flow()
 	if s.Op == FromServer {
 		real, known := p.reals[f]
-		if !known {
+		if !known || real == s.Packet.Virtual {
+			// By direct routing a server answers clients itself.
 			seen.Idle = true
 			return nil
 		}

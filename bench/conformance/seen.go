@@ -16,9 +16,10 @@ type Seen struct {
 	// Refused is the name of the errno that a command was refused with.
 	Refused string `json:"refused,omitempty"`
 	// Idle says that a real server had nothing to send on, as its connection
-	// never reached one.
+	// never reached one, or answers clients without the director.
 	Idle bool `json:"idle,omitempty"`
-	// Real is the real server that a client's packet went to.
+	// Real is the real server that a client's packet went to, or the VIP by direct
+	// routing.
 	Real netip.AddrPort `json:"real,omitzero"`
 	// Out are the packets that left, in words and with a checksum over all of
 	// them.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"vsnat/conntrack"
 	"vsnat/nat"
 	"vsnat/nat/wire"
 	"vsnat/sched"
@@ -179,7 +180,11 @@ func serviceWords(s *nat.ServiceSpec) string {
 }
 
 func serverWords(s *nat.ServerSpec) string {
-	text := fmt.Sprintf("-r %s -m -w %d", nat.AddrPort(s.Key.Addr, s.Key.Port), s.Weight)
+	method := "-m"
+	if s.Method == conntrack.Direct {
+		method = "-g"
+	}
+	text := fmt.Sprintf("-r %s %s -w %d", nat.AddrPort(s.Key.Addr, s.Key.Port), method, s.Weight)
 	if s.Upper != 0 || s.Lower != 0 {
 		text += fmt.Sprintf(" -x %d -y %d", s.Upper, s.Lower)
 	}
