@@ -493,3 +493,28 @@ func TestIPv6FragmentsOfExtendedPackets(t *testing.T) {
 		}
 	}
 }
+
+// A link-local address means nothing without its link: who has one is answered
+// where the question came from, whatever the routes say.
+func TestIPv6LinkLocalClient(t *testing.T) {
+	b := newBed6(t, Options{Guarded: true})
+	wrong := b.routes.routes[3]
+	wrong.to = netip.MustParsePrefix("fe80::/64")
+	b.routes.routes = append(b.routes.routes, wrong)
+	b.e.SetRoutes(b.routes)
+	b.command("-d -t [2001:db8:c::1]:80 -r [2001:db8:5::11]:8080")
+	for _, flags := range []uint8{wire.SYN, wire.ACK} {
+		f := packet(ProtoTCP, netip.MustParseAddrPort("[fe80::7]:40000"), vip6, flags, nil)
+		wire.Ethernet(f.Eth()).SetSrc([6]byte{2, 5: 0x77})
+		v, out := b.in(clientNIC, f)
+		if v != replied || len(out) != 1 || out[0].port != clientNIC || wire.Ethernet(out[0].Eth()).Dst() != [6]byte{2, 5: 0x77} {
+			t.Errorf("flags %#x: %v (%v), %d frames", flags, v, v.Reason, len(out))
+		}
+	}
+	// Multicast, neighbour discovery above all, is the host's.
+	f := packet(ProtoUDP, netip.MustParseAddrPort("[fe80::7]:5353"), netip.MustParseAddrPort("[ff02::fb]:5353"), 0, nil)
+	f.Type = nic.ToMulticast
+	if v, _ := b.in(clientNIC, f); v != passed {
+		t.Errorf("multicast: %v", v)
+	}
+}

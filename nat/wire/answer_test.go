@@ -228,8 +228,9 @@ func TestBuildTCPResetRefuses(t *testing.T) {
 	}
 }
 
-func TestBuildTCPReset4Onward(t *testing.T) {
+func TestBuildTCPResetOnward(t *testing.T) {
 	src, to := [4]byte{10, 1, 0, 100}, [4]byte{10, 2, 0, 11}
+	src6, to6 := [16]byte{0x20, 1, 15: 1}, [16]byte{0x20, 1, 15: 2}
 	for _, tt := range []struct {
 		name string
 		seg  TCPFields
@@ -263,6 +264,21 @@ func TestBuildTCPReset4Onward(t *testing.T) {
 		}
 		if n := BuildTCPReset4Onward(dst[:39], orig, src, 80, to, 8080); n != 0 {
 			t.Errorf("%s: 39 bytes of room: %d", tt.name, n)
+		}
+
+		orig6 := IP(answer6(ProtoTCP, [16]byte{0x20, 1, 15: 9}, seg))
+		dst6 := make([]byte, 60)
+		if n := BuildTCPResetOnward(dst6, orig6, &src6, 80, &to6, 8080); n != 60 {
+			t.Fatalf("%s: %d bytes over IPv6", tt.name, n)
+		}
+		ip6 := IPv6(dst6)
+		want.SetChecksum(TCP(ip6.Payload()).Checksum())
+		if ip6.Src() != src6 || ip6.Dst() != to6 || ip6.TrafficClass() != 0xfc || !bytes.Equal(ip6.Payload(), want) ||
+			!l4Right(ProtoTCP, ip6.Payload(), pseudo6(ip6, ProtoTCP, TCPMinLen)) {
+			t.Errorf("%s: over IPv6: %x", tt.name, dst6)
+		}
+		if n := BuildTCPResetOnward(dst6[:59], orig6, &src6, 80, &to6, 8080); n != 0 {
+			t.Errorf("%s: 59 bytes of room: %d", tt.name, n)
 		}
 	}
 }

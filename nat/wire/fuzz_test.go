@@ -318,7 +318,14 @@ func FuzzAnswers(f *testing.F) {
 			}
 		}
 		if ip := IPv6(in); ip.IsValid(len(ip)) {
-			BuildTCPReset6(dst, ip)
+			for _, n := range []int{
+				BuildTCPReset6(make([]byte, room), ip),
+				BuildTCPReset6Onward(make([]byte, room), ip, [16]byte{1}, 80, [16]byte{2}, 8080),
+			} {
+				if n > int(room) || n != 0 && n != IPv6Len+TCPMinLen {
+					t.Fatalf("%d bytes in %d", n, room)
+				}
+			}
 			if n := BuildICMPv6Error(dst, [16]byte{1}, ICMPv6DstUnreachable, 4, 0, ip); n > 0 {
 				a := IPv6(dst)
 				if !a.IsValid(n) || n > ICMPv6ErrorMax || !ICMPv6(a.Payload()).ChecksumOK(a.Src(), a.Dst()) {
