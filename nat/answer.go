@@ -1,6 +1,7 @@
 package nat
 
 import (
+	"vsnat/conntrack"
 	"vsnat/nat/wire"
 	"vsnat/nic"
 )
@@ -129,6 +130,22 @@ func (w *Worker) answerError(j *job, src Addr, t trouble, mtu int) Verdict {
 	}
 	f, room := w.answers.next()
 	return w.answer(f, w.writeError(room, &src, t, mtu, j.ip), to, j.eth, j.i)
+}
+
+// answerFor is answerError about a packet that the client of a connection sent.
+// Where the server's packets need no translation, the kernel takes its own error for
+// one of theirs and counts it (ip_vs_out_icmp, which sees it leave).
+func (w *Worker) answerFor(j *job, c *conntrack.Conn, t trouble, mtu int) Verdict {
+	v := w.answerError(j, w.pkt.Dst, t, mtu)
+	switch c.Method() {
+	case conntrack.Direct, conntrack.Tunnel:
+		if v == replied && c.Flags&conntrack.OnePacket == 0 {
+			n := w.counts.of(c.Server)
+			n.OutPkts++
+			n.OutBytes += uint64(len(w.out[len(w.out)-1].Frame.Eth()) - wire.EthernetLen)
+		}
+	}
+	return v
 }
 
 // mayAnswer reports whether the limits let another ICMP error go to a host.

@@ -199,3 +199,30 @@ func TestDirectRoutingResetsTheServer(t *testing.T) {
 		}
 	}
 }
+
+// Our own error about a packet for a server that answers directly counts as that
+// server's, as in the kernel; about one that is scheduled by itself it does not.
+func TestDirectErrorsCountAsTheServers(t *testing.T) {
+	to := netip.MustParseAddrPort("192.0.2.1:99")
+	for _, c := range []struct {
+		service string
+		want    uint64
+	}{{"-u 192.0.2.1:99 -s rr", 1}, {"-u 192.0.2.1:99 -s rr -o", 0}} {
+		b := newBed(t, Options{})
+		b.command("-A "+c.service, "-a -u 192.0.2.1:99 -r 10.0.0.12:99 -g")
+		f := packet(ProtoUDP, client, to, 0, nil)
+		ip := wire.IPv4(f.Eth()[wire.EthernetLen:])
+		ip[8] = 1
+		ip.SetChecksum(ip.CalculateChecksum())
+		v, out := b.in(clientNIC, f)
+		if v != replied || len(out) != 1 {
+			t.Fatalf("%v", v)
+		}
+		b.e.Update(func(tx *Tx) {
+			info, err := tx.Service(ServiceKey{Proto: ProtoUDP, Addr: to.Addr().As16(), Port: 99})
+			if err != nil || info.Counters.OutPkts != c.want || info.Counters.OutBytes != c.want*uint64(len(out[0].Eth())-wire.EthernetLen) {
+				t.Errorf("%s: %+v, %v", c.service, info.Counters, err)
+			}
+		})
+	}
+}

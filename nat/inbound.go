@@ -294,12 +294,12 @@ func (w *Worker) toServer(j *job, c *conntrack.Conn, d *dest) Verdict {
 	hop := w.hop(to)
 	switch hop.State {
 	case nic.HopNoRoute:
-		return w.answerError(j, w.pkt.Dst, hostUnreachable, 0)
+		return w.answerFor(j, c, hostUnreachable, 0)
 	case nic.HopLocal:
 		return w.toHost(j, c)
 	}
 	if j.ip.TTL() <= 1 {
-		return w.answerError(j, w.pkt.Dst, hopsExceeded, 0)
+		return w.answerFor(j, c, hopsExceeded, 0)
 	}
 	j.ip.DecTTL()
 	j.next = to
@@ -310,7 +310,7 @@ func (w *Worker) toServer(j *job, c *conntrack.Conn, d *dest) Verdict {
 	if j.length() > hop.MTU {
 		switch {
 		case j.ip.DontFragment():
-			return w.answerError(j, w.pkt.Dst, packetTooBig, hop.MTU)
+			return w.answerFor(j, c, packetTooBig, hop.MTU)
 		case !j.divisible():
 			return drop(TooBig)
 		}

@@ -254,15 +254,17 @@ func (g *generator) goOn() {
 }
 
 // complaint sends an ICMP error about a packet of the flow that came from where it
-// goes. Kernels before 6.1.183 drop those from servers in IPv6.
+// goes. Kernels before 6.1.183 drop those from servers in IPv6, and verify the
+// checksum of others than they do now.
 func (g *generator) complaint(op Op, u used) {
-	if g.IPv6 && g.NoThresholds {
+	old := g.NoThresholds
+	if g.IPv6 && old {
 		op = FromClient
 	}
 	p := Packet{
 		Proto: u.proto, Client: u.client, Virtual: u.virtual,
 		Error: 1 + g.r.IntN(len(complaints)), Quote: pick(g, []int{4, 8, 20, 28, 100, 501}),
-		Last: g.chance(5), NoSum: g.chance(10),
+		Last: g.chance(5), NoSum: g.chance(10) && !old,
 	}
 	g.add(Step{Op: op, Service: nat.ServiceSpec{Key: u.service}, Packet: p})
 }
