@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"maps"
 	"net/netip"
 	"strings"
 	"time"
@@ -18,6 +19,7 @@ type unsure struct {
 	before  map[serverName]int // of servers: the age of their service when they were last added
 	deleted map[serverName]time.Duration
 	now     map[serverName]bool
+	there   map[serverName]bool // those that -Z reaches: it leaves deleted servers alone
 }
 
 // kept is how long a deleted server is certainly remembered.
@@ -31,7 +33,7 @@ type serverName struct {
 func newUnsure() *unsure {
 	return &unsure{
 		age: map[string]int{}, before: map[serverName]int{},
-		deleted: map[serverName]time.Duration{}, now: map[serverName]bool{},
+		deleted: map[serverName]time.Duration{}, now: map[serverName]bool{}, there: map[serverName]bool{},
 	}
 }
 
@@ -44,23 +46,28 @@ func (u *unsure) after(s *Step, seen *Seen) {
 	name := serverName{service, nat.AddrPort(s.Server.Key.Addr, s.Server.Key.Port)}
 	switch s.Op {
 	case Zero:
-		clear(u.now)
+		for name := range u.there {
+			delete(u.now, name)
+		}
 	case Flush:
+		clear(u.there)
 		for _, k := range wideEndpoints {
 			u.age[keyWords(k)]++
 			u.age[keyWords(sixKey(k))]++
 		}
 	case DeleteService:
 		u.age[service]++
+		maps.DeleteFunc(u.there, func(n serverName, _ bool) bool { return n.service == service })
 	case DeleteServer:
 		u.deleted[name] = seen.At
+		delete(u.there, name)
 	case AddServer:
 		age, known := u.before[name]
 		gone, deleted := u.deleted[name]
 		if known && age != u.age[service] || deleted && seen.At-gone > kept {
 			u.now[name] = true
 		}
-		u.before[name] = u.age[service]
+		u.before[name], u.there[name] = u.age[service], true
 	}
 }
 
