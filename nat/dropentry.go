@@ -36,7 +36,7 @@ func (e *Engine) dropEntries(snap *snapshot, now int64) {
 				e.removeWithParent(snap, c)
 			}
 		})
-		e.endParents(snap)
+		e.endParents(snap, false)
 		if e.dropper.cursor == 0 {
 			return // the rest is the next second's
 		}
@@ -47,8 +47,10 @@ func (e *Engine) dropEntries(snap *snapshot, now int64) {
 func (x *entryDropper) dispensable(e *Engine, snap *snapshot, c *conntrack.Conn, now int64) bool {
 	switch {
 	case c.Flags&conntrack.Template != 0:
-		d := e.destOf(snap, c.Server)
-		return !c.Assured() || d != nil && d.service.Load().spec.Load().OnePacket && x.unlucky(c, now)
+		if d := e.destOf(snap, c.Server); d != nil && d.service.Load().spec.Load().OnePacket {
+			return x.unlucky(c, now)
+		}
+		return !c.Assured()
 	case c.Proto == ProtoSCTP:
 		switch state.SCTP(c.State) {
 		case state.SCTPInit1, state.SCTPInit:

@@ -97,6 +97,31 @@ func TestDropEntry(t *testing.T) {
 			b.command("-E -t 192.0.2.1:80 -s rr -p 300")
 			b.in(clientNIC, packet(ProtoTCP, client, vip, wire.SYN, nil))
 		}, 0, 2},
+		{"an assured template, and its half-open connection", func(b *bed) {
+			b.command("-E -t 192.0.2.1:80 -s rr -p 300")
+			b.exchange(0, 9)
+			// Of another port of the same client, which has the same template.
+			other := addrPort(numberedClient(0).Addr(), 999)
+			b.in(clientNIC, packet(ProtoTCP, other, vip, wire.SYN, nil))
+		}, 0, 1},
+		{"an assured template, and its one connection, of two packets, long ago", func(b *bed) {
+			b.command("-E -t 192.0.2.1:80 -s rr -p 300")
+			b.exchange(0, 2)
+		}, minute, 1},
+		{"one-packet templates, not assured", func(b *bed) {
+			b.command("-E -u 192.0.2.1:53 -s rr -p 300 -o")
+			for i := range 40 {
+				b.in(clientNIC, packet(ProtoUDP, numberedClient(i), dnsVIP, 0, nil))
+			}
+		}, 0, 0},
+		{"one-packet templates, long ago", func(b *bed) {
+			b.command("-E -u 192.0.2.1:53 -s rr -p 300 -o")
+			for i := range 40 {
+				for range 2 {
+					b.in(clientNIC, packet(ProtoUDP, numberedClient(i), dnsVIP, 0, nil))
+				}
+			}
+		}, minute, 20},
 		{"a template of an established connection", func(b *bed) {
 			b.command("-E -t 192.0.2.1:80 -s rr -p 300")
 			b.exchange(0, 9)

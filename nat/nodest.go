@@ -65,7 +65,7 @@ func (e *Engine) sweep(snap *snapshot, now int64, limit int) {
 			}
 			e.removeWithParent(snap, c)
 		})
-		e.endParents(snap)
+		e.endParents(snap, true)
 		if e.sweepFrom == 0 {
 			e.sweeping, e.nodest = false, false
 		}
@@ -83,22 +83,24 @@ func (e *Engine) removeWithParent(snap *snapshot, c *conntrack.Conn) {
 	e.remove(snap, e.table.Home(c.Ref()), c)
 }
 
-// endParents ends what removeWithParent has left. No shard is locked.
-func (e *Engine) endParents(snap *snapshot) {
+// endParents ends what removeWithParent has left. No shard is locked. Not all of them
+// end: assured templates are spared unless all is set.
+func (e *Engine) endParents(snap *snapshot, all bool) {
 	for _, parent := range e.parents {
-		e.endParent(snap, parent)
+		e.endParent(snap, parent, all)
 	}
 	e.parents = e.parents[:0]
 }
 
 // endParent lets go of a connection's parent and ends it if that was its last
-// child. No shard is locked.
-func (e *Engine) endParent(snap *snapshot, parent conntrack.Ref) {
+// child, but for an assured template unless all go (ip_vs_conn_expire). No shard is
+// locked.
+func (e *Engine) endParent(snap *snapshot, parent conntrack.Ref, all bool) {
 	s := e.table.Home(parent)
 	s.Lock()
 	defer s.Unlock()
 	c := s.Get(parent) // there, as it was held
-	if e.table.Release(parent) == 0 {
+	if e.table.Release(parent) == 0 && (all || c.Flags&conntrack.Template == 0 || !c.Assured()) {
 		e.remove(snap, s, c)
 	}
 }
