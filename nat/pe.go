@@ -102,7 +102,7 @@ func (s *snapshot) peServers(services []*service) {
 // false when it does not.
 func (w *Worker) talks(j *job) (v Verdict, ok bool) {
 	p := w.pkt
-	if len(w.snap.talkers) == 0 || p.Proto != ProtoUDP {
+	if len(w.snap.talkers) == 0 || p.Proto != ProtoUDP || w.routes.Local(p.Dst) {
 		return v, false
 	}
 	d := w.snap.talkers[Endpoint{Proto: ProtoUDP, Addr: p.Src, Port: p.SrcPort}]

@@ -188,6 +188,7 @@ func TestServersThatDoNotCall(t *testing.T) {
 		frame nic.Frame
 	}{
 		"no Call-ID":           {nil, sipMessage(server, phone, "X: y")},
+		"to the director":      {nil, sipMessage(server, netip.MustParseAddrPort("10.0.0.1:5060"), "Call-ID: x")},
 		"another port":         {nil, sipMessage(addrPort(server.Addr(), 99), phone, "Call-ID: x")},
 		"direct routing":       {[]string{"-e -u 192.0.2.1:5060 -r 10.0.0.12:5062 -g"}, sipMessage(server, phone, "Call-ID: x")},
 		"a deleted server":     {[]string{"-d -u 192.0.2.1:5060 -r 10.0.0.12:5062"}, sipMessage(server, phone, "Call-ID: x")},

@@ -83,6 +83,12 @@ func TestSet(t *testing.T) {
 		{"expire_nodset_conn=1", "", "is it expire_nodest_conn?", 1},
 		{"drop_packet=9", "", "9 is not in 0..3", 1},
 		{"drop_packet=x", "", "is no number", 2},
+		{"sync_threshold", "3 50\n", "", 0},
+		{"sync_threshold=4,60", "", "", 0},
+		{"sync_threshold", "4 60\n", "", 0},
+		{"sync_threshold=60,60", "", "the threshold 60 is not below the period 60", 1},
+		{"sync_ports=3", "", "3 is no power of two", 1},
+		{"est_nice=1", "", "does nothing in vsnat", 1},
 		{"drop_packet secure_tcp=1", "", "NAME=VALUE is wanted", 2},
 	} {
 		if r := vsnat(c.line); r.code != c.code || r.stdout != c.stdout || !strings.Contains(r.stderr, c.stderr) {
