@@ -53,18 +53,19 @@ func (r *PathResult) targets() {
 			add(l.Name+": packets/s, of nftables", 1, false, rate(ours).over(rate(kernelNAT)))
 			add(l.Name+": director's CPU a packet, of nftables", 1.5, true, r.director(ours, l.Name).over(r.director(kernelNAT, l.Name)))
 		case "udp-pace":
-			latency := func(figure func(*Latency) int64) Series {
+			latency := func(figure func(*DirectorLatency) int64) Series {
 				return r.series(ours, l.Name, func(t *Turn) float64 {
 					if t.Latency == nil || t.Latency.Receive.Count == 0 {
 						return math.NaN()
 					}
-					return float64(figure(&t.Latency.Receive)) / 1e3
+					return float64(figure(t.Latency)) / 1e3
 				}).measured()
 			}
 			what := "udp-pace: kernel receive to sent, "
 			r.Targets = append(r.Targets,
-				Target{What: what + "median", Want: 6, AtMost: true, Unit: "µs", Is: latency(func(l *Latency) int64 { return l.P50 })},
-				Target{What: what + "p90", Want: 10, AtMost: true, Unit: "µs", Is: latency(func(l *Latency) int64 { return l.P90 })})
+				Target{What: "udp-pace: pickup to verdict, median", Want: 1, AtMost: true, Unit: "µs", Is: latency(func(l *DirectorLatency) int64 { return l.Verdict.P50 })},
+				Target{What: what + "median", Want: 6, AtMost: true, Unit: "µs", Is: latency(func(l *DirectorLatency) int64 { return l.Receive.P50 })},
+				Target{What: what + "p90", Want: 10, AtMost: true, Unit: "µs", Is: latency(func(l *DirectorLatency) int64 { return l.Receive.P90 })})
 		case "tcp-1":
 			add("tcp-1: bit/s, of forwarding", 0.9, false, rate(ours).over(rate(ceiling)))
 		case "tcp-16":
