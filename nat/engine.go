@@ -79,6 +79,9 @@ type Engine struct {
 
 	learnt learnedAddrs
 
+	traces  atomic.Pointer[[]*Trace] // nil if there are none
+	tracers atomic.Uint32            // how many workers have taken a number
+
 	dropCounter atomic.Int32 // packets until the next that DropPacket takes
 	dropDue     atomic.Bool  // DropEntry's next part of the table
 	dropper     entryDropper

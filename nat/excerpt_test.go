@@ -19,7 +19,7 @@ func TestExcerptKnowsAllFields(t *testing.T) {
 			"Server", "key", "service", "method", "tunnel", "pathMTU", "pool", "available", "doom", "quiesced", "upper", "lower", "templates", "stats", "weight", "life",
 		}},
 		{reflect.TypeFor[Engine](), []string{
-			"opt", "table", "snap", "routes", "known", "total", "host", "tunnelIDs", "timeouts", "expired", "helped", "lines", "flows", "sweepDue", "sweeping", "sweepFrom", "parents", "nodest",
+			"opt", "table", "snap", "routes", "known", "total", "host", "tunnelIDs", "timeouts", "expired", "helped", "lines", "flows", "sweepDue", "traces", "tracers", "sweeping", "sweepFrom", "parents", "nodest",
 			"lifeSweep", "lifeDue", "learnt", "dropCounter", "dropDue", "dropper", "mu", "services", "byKey", "trash", "dests", "free", "settings", "memory", "memoryKnown",
 			"defences", "rules", "pools", "masquerades", "retiring", "helperPorts", "dirty", "swept",
 		}},

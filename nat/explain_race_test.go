@@ -15,8 +15,8 @@ import (
 
 // TestExplainBesideWorkers asks while workers judge, servers come and go, and
 // connections end. What it says cannot be checked then; that it says something, and
-// that the counts of connections are right in the end, can. The race detector does
-// the rest.
+// that the counts of connections are right in the end, can. A trace is taken from
+// meanwhile. The race detector does the rest.
 func TestExplainBesideWorkers(t *testing.T) {
 	b := newBed(t, Options{Conns: conntrack.Config{Max: 500}})
 	b.command("-E -t 192.0.2.1:80 -s wlc -p 2", "-a -t 192.0.2.1:80 -r 10.0.0.12:8080 -m -w 2")
@@ -60,6 +60,11 @@ func TestExplainBesideWorkers(t *testing.T) {
 		}
 		_ = command(b.e, line) // some are refused
 	})
+	trace, err := b.e.Trace(TraceFilter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	traced := 0
 	var asking sync.WaitGroup
 	asking.Go(func() {
 		for n := 0; ; n++ {
@@ -73,6 +78,11 @@ func TestExplainBesideWorkers(t *testing.T) {
 			if err != nil || d.Verdict == (Verdict{}) {
 				t.Errorf("%+v, %v", d, err)
 			}
+			all, _ := trace.Take()
+			traced += len(all)
+			for _, d := range all {
+				told(d)
+			}
 			b.e.Expire(clock.Load(), 100)
 			b.e.Tick(clock.Load())
 		}
@@ -80,6 +90,9 @@ func TestExplainBesideWorkers(t *testing.T) {
 	work.Wait()
 	close(stop)
 	asking.Wait()
+	if traced == 0 {
+		t.Error("nothing was traced")
+	}
 	for b.e.Expire(clock.Add(1e12), 1000) > 0 {
 	}
 	b.e.Update(func(tx *Tx) {

@@ -29,6 +29,7 @@ func (w *Worker) icmpInbound(j *job) Verdict {
 	if c.Method() == conntrack.Outbound {
 		return passed
 	}
+	w.watch.found(c, w.e.destOf(w.snap, c.Server), ClientSide)
 	return w.errorToServer(j, s, hash, c)
 }
 
@@ -104,6 +105,7 @@ func (w *Worker) icmpOutbound(j *job) Verdict {
 		// Not on its way to the client that the quoted packet came from.
 		return passed
 	}
+	w.watch.found(c, w.e.destOf(w.snap, c.Server), ServerSide)
 	if c.Method() != conntrack.Masq {
 		n := w.counts.of(c.Server)
 		n.OutPkts++

@@ -14,12 +14,22 @@ type watch struct {
 	once       bool          // of one-packet scheduling
 	template   conntrack.Ref // that names its server
 	server     *dest
+
+	brief bool // no scheduler is asked for a long account
+}
+
+// asked is judge for a frame of which a decision may be wanted.
+func (w *Worker) asked(j *job) Verdict {
+	if w.watch != nil {
+		return w.watched(j)
+	}
+	return w.traced(j)
 }
 
 // watched is judge for a frame of which a decision is wanted.
 func (w *Worker) watched(j *job) Verdict {
 	t := w.watch
-	*t = watch{d: &Decision{At: w.now, NIC: w.index, Before: headersOf(j.f.Eth())}}
+	*t = watch{brief: t.brief, d: &Decision{At: w.now, NIC: w.index, Before: headersOf(j.f.Eth())}}
 	sent := len(w.out)
 	v := w.judge(j)
 	t.conclude(w, j, v, w.out[sent:])
@@ -206,6 +216,10 @@ func (t *watch) weighs(s *service, req *sched.Request) {
 	if t == nil {
 		return
 	}
+	if t.brief && len(s.list) > traceServers {
+		t.d.Scheduling = &Scheduling{Scheduler: s.spec.Load().Scheduler, Picked: -1}
+		return
+	}
 	a := s.sched.Explain(s.list, req)
 	t.d.Scheduling = &Scheduling{
 		Scheduler: s.spec.Load().Scheduler, Rule: a.Rule, Compared: a.Compared, Greatest: a.Greatest,
@@ -228,7 +242,7 @@ func (t *watch) picked(s *service, srv *sched.Server) {
 	if t == nil {
 		return
 	}
-	for i := range s.list {
+	for i := range t.d.Scheduling.Candidates {
 		if s.list[i] == srv {
 			t.d.Scheduling.Picked = i
 		}

@@ -32,8 +32,9 @@ type Worker struct {
 	req    sched.Request
 	once   conntrack.Conn // of the packet, if it is scheduled by itself
 	watch  *watch         // nil if nobody wants to know
-	source [1]Addr        // see [Worker.takePort]
-	first  job            // see [Worker.sendFirst]
+	traces tracer
+	source [1]Addr // see [Worker.takePort]
+	first  job     // see [Worker.sendFirst]
 	// nextPort tells where among a pool's ports the next one is looked for.
 	nextPort uint32
 	seg      alg.Segment // of the packet, if a helper looks at it
@@ -117,11 +118,13 @@ func (w *Worker) Process(b *nic.Batch, now int64) {
 	for i := range b.N {
 		if w.verdicts[i] == undecided {
 			w.pkt, w.frame = &w.pkts[i], &b.Frames[i]
-			if w.watch == nil {
+			if w.watch == nil && w.traces.all == nil {
 				w.verdicts[i] = w.judge(&w.jobs[i])
 			} else {
-				w.verdicts[i] = w.watched(&w.jobs[i])
+				w.verdicts[i] = w.asked(&w.jobs[i])
 			}
+		} else if w.traces.all != nil && w.verdicts[i].Kind == Dropped {
+			w.unread(b.Frames[i].Eth(), w.verdicts[i])
 		}
 		w.count(w.verdicts[i])
 	}
@@ -134,6 +137,7 @@ func (w *Worker) begin(now int64) {
 	w.now = now
 	w.snap, w.frame = w.e.snap.Load(), nil
 	w.host = int(w.e.host.index.Load())
+	w.followTraces()
 	if len(w.snap.tunnels) > 0 && w.tunnels.frames == nil {
 		w.setUpTunnels()
 	}

@@ -61,13 +61,21 @@ func twins(dst, src []*Server, twin func(*Server) *Server) {
 // without a server.
 func explainTable(list []*Server, rule string, probes func(f func(*Server) bool)) Account {
 	first := make(map[*Server]int, len(list))
-	n := 0
+	n, wanted := 0, 0 // of the list, those that it can be
+	for _, s := range list {
+		if hashed(s) {
+			wanted++
+		}
+	}
 	probes(func(s *Server) bool {
 		if _, seen := first[s]; !seen {
 			first[s] = n
+			if s != nil && hashed(s) {
+				wanted--
+			}
 		}
 		n++
-		return len(first) <= len(list) // and what is no server of the list any more
+		return wanted > 0
 	})
 	a := account(list, rule, "place in the table's order", func(s *Server) (float64, bool) {
 		at, ok := first[s]
