@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -157,7 +156,7 @@ type connFilter struct {
 }
 
 func (f *connFilter) takes(c *control.Connection) bool {
-	return f.client.takes(c.Client) && f.virtual.takes(c.Virtual) && f.server.takes(c.Destination) &&
+	return f.client.Takes(c.Client) && f.virtual.Takes(c.Virtual) && f.server.Takes(c.Destination) &&
 		(f.proto == "" || strings.EqualFold(f.proto, string(c.Protocol))) &&
 		(!f.templates || c.Template) &&
 		oneOf(f.states, c.State) && oneOf(f.why, c.Why)
@@ -168,44 +167,15 @@ func oneOf(wanted []string, word string) bool {
 	return len(wanted) == 0 || slices.ContainsFunc(wanted, func(s string) bool { return strings.EqualFold(s, word) })
 }
 
-// endpointFilter is a network, and a port if that is not 0. The zero value takes
-// all endpoints. It is a flag's value.
-type endpointFilter struct {
-	network netip.Prefix
-	port    uint16
-}
-
-func (e *endpointFilter) takes(a netip.AddrPort) bool {
-	return (!e.network.IsValid() || e.network.Contains(a.Addr())) && (e.port == 0 || e.port == a.Port())
-}
+// endpointFilter is a [control.EndpointSet] as a flag's value.
+type endpointFilter struct{ control.EndpointSet }
 
 func (e *endpointFilter) Type() string { return "ENDPOINT" }
 
-func (e *endpointFilter) String() string {
-	switch {
-	case !e.network.IsValid():
-		return ""
-	case e.port != 0:
-		return netip.AddrPortFrom(e.network.Addr(), e.port).String()
-	}
-	return e.network.String()
-}
-
-func (e *endpointFilter) Set(s string) error {
-	if p, err := netip.ParsePrefix(s); err == nil {
-		*e = endpointFilter{network: p.Masked()}
-		return nil
-	}
-	if a, err := netip.ParseAddr(s); err == nil {
-		*e = endpointFilter{network: netip.PrefixFrom(a, a.BitLen())}
-		return nil
-	}
-	a, err := netip.ParseAddrPort(s)
-	if err != nil {
-		return fmt.Errorf("want an address, an address with a port, or a network, such as 192.0.2.1, 192.0.2.1:80 or 192.0.2.0/24")
-	}
-	*e = endpointFilter{network: netip.PrefixFrom(a.Addr(), a.Addr().BitLen()), port: a.Port()}
-	return nil
+// Set reads the flag.
+func (e *endpointFilter) Set(s string) (err error) {
+	e.EndpointSet, err = control.ParseEndpoints(s)
+	return err
 }
 
 // Lines come as the director sends them, so that their columns have fixed widths.

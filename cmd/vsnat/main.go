@@ -39,7 +39,7 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(runCommand(), checkCommand(), importCommand(), planCommand(), reloadCommand(), confirmCommand(), topCommand(), setCommand(), markCommand(), poolCommand(), masqueradeCommand(), helperCommand(), connsCommand(), explainCommand(), serviceCommand(), serverCommand(), ipvsadm.Command(), lab.Command(), bench.Command())
+	root.AddCommand(runCommand(), checkCommand(), importCommand(), planCommand(), reloadCommand(), confirmCommand(), topCommand(), setCommand(), markCommand(), poolCommand(), masqueradeCommand(), helperCommand(), connsCommand(), explainCommand(), traceCommand(), serviceCommand(), serverCommand(), ipvsadm.Command(), lab.Command(), bench.Command())
 	root.AddCommand(reportCommands()...)
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), "Flags.FlagUsages ", "Flags.FlagUsagesWrapped 80 "))
 	root.InitDefaultCompletionCmd()

@@ -1,9 +1,12 @@
 package e2e
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 
@@ -159,5 +162,70 @@ func TestExplainMissedService(t *testing.T) {
 	d.leave()
 	if r := s.run("director", bin("vsnat"), "explain", clientIP+":1234", web); r.code != 1 || !strings.Contains(r.stderr, "vsnat is not running") {
 		t.Errorf("without a director: %+v", r)
+	}
+}
+
+// TestTrace has the director show new connections while a client makes them: each is
+// told with the server that then answered, and with the scheduler's account. What
+// comes to a port without service is told as such.
+func TestTrace(t *testing.T) {
+	s := newSite(t, lab.PaperOptions{})
+	s.serveAll()
+	s.direct()
+	s.cluster("rr")
+	ctx, stop := context.WithTimeout(t.Context(), patience)
+	defer stop()
+	follow := func(args ...string) <-chan []control.Decision {
+		cmd := s.Host("director").Command(ctx, bin("vsnat"), append([]string{"trace", "--json"}, args...)...)
+		cmd.Env = append(os.Environ(), s.Env("director")...)
+		done := make(chan []control.Decision, 1)
+		go func() {
+			out, err := cmd.Output()
+			if err != nil {
+				t.Errorf("vsnat trace %v: %v", args, err)
+			}
+			var all []control.Decision
+			for lines := json.NewDecoder(bytes.NewReader(out)); ; {
+				var line control.Traced
+				if lines.Decode(&line) != nil {
+					break
+				}
+				all = append(all, *line.Decision)
+			}
+			done <- all
+		}()
+		return done
+	}
+	fresh := follow("--new", "--vip", web, "--limit", "6")
+	missed := follow("--client", clientIP, "--vip", vip+":81", "--limit", "1")
+	var answered []string
+	var told, nothing []control.Decision
+	for told == nil || nothing == nil {
+		select {
+		case told = <-fresh:
+		case nothing = <-missed:
+		default:
+			if a := s.page("client", web); len(answered) == 0 || told == nil {
+				answered = append(answered, a.server)
+			}
+			if conn, err := s.Host("client").Dial(ctx, "tcp4", vip+":81"); err == nil {
+				conn.Close()
+				t.Fatal("there is something at port 81")
+			}
+		}
+	}
+	var picks []string
+	for i := range told {
+		d := &told[i]
+		if d.Scheduling == nil || len(d.Scheduling.Servers) != 4 || d.Verdict != "forward" || d.Connection == nil || d.Connection.State != "SYN_RECV" {
+			t.Fatalf("told of %+v", d)
+		}
+		picks = append(picks, picked(d))
+	}
+	if len(picks) != 6 || !strings.Contains(strings.Join(answered, " "), strings.Join(picks, " ")) {
+		t.Errorf("told of %v, and these answered: %v", picks, answered)
+	}
+	if len(nothing) != 1 || nothing[0].Cause != "no-service" || nothing[0].Verdict != "pass" || nothing[0].Packet.DstPort != 81 {
+		t.Errorf("of port 81: %+v", nothing)
 	}
 }

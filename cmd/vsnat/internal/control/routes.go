@@ -60,6 +60,10 @@ var endpoints = []Endpoint{
 		Method: http.MethodPost, Path: "explain", About: "What would become of a packet, and why; nothing is sent and nothing changes",
 		Body: Question{}, Answer: Decision{}, handle: (*Server).serveExplain,
 	},
+	{
+		Method: http.MethodGet, Path: "trace", About: "Decisions as the director makes them, one a line, until the client leaves", Query: traceQuery,
+		Answer: Traced{}, Lines: true, handle: (*Server).serveTrace,
+	},
 	getting("timeouts", "The timeouts that ipvsadm --set changes", Director.Timeouts),
 	getting("daemons", "Connection synchronisation daemons", func(d Director) daemonsAnswer { return daemonsAnswer{append([]Daemon{}, d.Daemons()...)} }),
 	getting("settings", "The settings that the kernel has at net.ipv4.vs", func(d Director) settingsAnswer { return settingsAnswer{d.Settings()} }),

@@ -48,12 +48,13 @@ var defaultLimits = limits{
 // Server answers the API on the director's side. It is an [http.Handler] for tests and other
 // listeners, and serves a [Listener] itself.
 type Server struct {
-	director Director     // immutable
-	limits   limits       // immutable
-	gate     *gate        // immutable
-	http     *http.Server // immutable
-	apply    sync.Mutex   // held while commands run: requests do not interleave
-	bodies   atomic.Int64 // bytes of the bodies being dealt with
+	director Director      // immutable
+	limits   limits        // immutable
+	gate     *gate         // immutable
+	http     *http.Server  // immutable
+	apply    sync.Mutex    // held while commands run: requests do not interleave
+	bodies   atomic.Int64  // bytes of the bodies being dealt with
+	closing  chan struct{} // closed when the server is to end: what has no end of its own ends
 }
 
 // NewServer returns a server that asks d. errorLog takes what goes wrong below
@@ -63,7 +64,7 @@ func NewServer(d Director, errorLog *log.Logger) *Server {
 }
 
 func newServer(d Director, errorLog *log.Logger, l limits) *Server {
-	s := &Server{director: d, limits: l, gate: newGate(l.conns, l.grace)}
+	s := &Server{director: d, limits: l, gate: newGate(l.conns, l.grace), closing: make(chan struct{})}
 	s.http = &http.Server{
 		Handler:           s,
 		ErrorLog:          errorLog,
@@ -75,6 +76,7 @@ func newServer(d Director, errorLog *log.Logger, l limits) *Server {
 		ConnState:         s.gate.connState,
 		ConnContext:       s.gate.connContext,
 	}
+	s.http.RegisterOnShutdown(func() { close(s.closing) })
 	return s
 }
 

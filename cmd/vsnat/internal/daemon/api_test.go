@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"vsnat/cmd/vsnat/internal/address"
 	"vsnat/cmd/vsnat/internal/control"
@@ -114,7 +116,19 @@ func TestAnswersAreDescribed(t *testing.T) {
 	ask := func(method, target, body string, status int) *http.Response {
 		t.Helper()
 		w := httptest.NewRecorder()
-		server.ServeHTTP(w, httptest.NewRequest(method, target, strings.NewReader(body)))
+		r := httptest.NewRequest(method, target, strings.NewReader(body))
+		if target == "/v1/trace" { // has no end of its own
+			ctx, stop := context.WithCancel(t.Context())
+			r = r.WithContext(ctx)
+			go func() {
+				defer stop()
+				for range 20 {
+					others.send(segment(otherNIC, other, from(1), wire.ACK))
+					time.Sleep(20 * time.Millisecond)
+				}
+			}()
+		}
+		server.ServeHTTP(w, r)
 		if w.Code != status {
 			t.Fatalf("%s %s: status %d, want %d: %s", method, target, w.Code, status, w.Body)
 		}
@@ -159,6 +173,8 @@ func TestAnswersAreDescribed(t *testing.T) {
 		{"POST", "/v1/explain", `{"from":"192.0.2.7:1","to":"192.0.2.1:80","flags":["ack"]}`, 200},
 		{"POST", "/v1/explain", `{"from":"192.0.2.9:4000","to":"192.0.2.1:80","nic":"nowhere"}`, 400},
 		{"POST", "/v1/explain", `{"from":"192.0.2.9:4000","to":"192.0.2.1:80","flags":["fast"]}`, 400},
+		{"GET", "/v1/trace", "", 200},
+		{"GET", "/v1/trace?sample=none", "", 400},
 		{"GET", "/v1/timeouts", "", 200},
 		{"GET", "/v1/daemons", "", 200},
 		{"GET", "/v1/settings", "", 200},
