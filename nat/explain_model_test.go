@@ -36,7 +36,7 @@ type explainModel struct {
 var (
 	modelVIPs    = []string{"192.0.2.1", "2001:db8:c::1"}
 	modelClients = []string{"192.0.2.7", "192.0.2.8", "192.0.2.77", "10.0.0.1", "203.0.113.5", "10.0.0.55", "224.0.0.9", "2001:db8:c::7", "2001:db8:c::8", "2001:db8:9::9"}
-	modelServers = []string{"10.0.0.11", "10.0.0.12", "10.0.0.13", "10.0.0.14", "172.16.0.1", "2001:db8:5::11", "2001:db8:5::12", "2001:db8:5::13"}
+	modelServers = []string{"10.0.0.11", "10.0.0.12", "10.0.0.13", "10.0.0.14", "172.16.0.1", "10.0.0.1", "2001:db8:5::11", "2001:db8:5::12", "2001:db8:5::13"}
 )
 
 func newExplainModel(t *testing.T, seed uint64) *explainModel {
@@ -50,6 +50,8 @@ func newExplainModel(t *testing.T, seed uint64) *explainModel {
 		elsewhere.to = netip.MustParsePrefix("203.0.113.0/24")
 		routes.routes = append(routes.routes, elsewhere)
 		routes.router = true
+		(*b).e.SetHostPort(hostNIC)
+		(*b).workers[hostNIC] = (*b).e.NewWorker(hostNIC)
 		(*b).e.SetRoutes(routes)
 	}
 	for range 60 {
@@ -172,6 +174,7 @@ func (m *explainModel) change(n int) {
 	case n < 29:
 		s := DefaultSettings()
 		s.ConnReuseMode, s.ExpireNodestConn, s.ExpireQuiescentTemplate = m.r.IntN(4), m.r.IntN(2) == 0, m.r.IntN(2) == 0
+		s.CacheBypass = m.r.IntN(2) == 0
 		s.SloppyTCP, s.SecureTCP, s.DropPacket, s.AMDropRate = m.r.IntN(4) == 0, 3*m.r.IntN(2), 3*m.r.IntN(2), 2+m.r.IntN(5)
 		m.both(fmt.Sprintf("settings %+v", s), func(tx *Tx) error { return tx.SetSettings(s) })
 	default:
@@ -414,7 +417,7 @@ func TestExplainIsWhatHappens(t *testing.T) {
 		"why: scheduled", "why: template", "why: moved",
 		"verdict 1 none", "verdict 2 none", "verdict 3 none", "verdict 4 none", "verdict 5 drop-packet", "verdict 5 martian-source",
 		"verdict 5 no-answer", "verdict 5 server-gone", "verdict 5 table-full",
-		"method 0", "method 2", "method 3", "method 5", "method 6",
+		"method 0", "method 2", "method 3", "method 4", "method 5", "method 6",
 	}
 	for _, name := range sched.Names() {
 		wanted = append(wanted, "scheduled by "+name)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vsnat/cmd/vsnat/internal/complete"
 	"vsnat/cmd/vsnat/internal/config"
 	"vsnat/cmd/vsnat/internal/control"
 	"vsnat/cmd/vsnat/internal/daemon"
@@ -71,6 +72,9 @@ also be a server's: the first address is where it comes from.`,
 	f.StringVar(&q.NIC, "in", "", "the `NIC` that receives it (default the one that leads to where it comes from)")
 	f.StringVarP(&file, "config", "c", "", "ask a configuration file, or a directory of files *.toml, not the director")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
+	complete.Flags(cmd, map[string]complete.Func{
+		"if-down": complete.AllServers, "flags": complete.Words(control.FlagNames...), "mark": complete.Nothing, "in": complete.NICs,
+	})
 	return cmd
 }
 

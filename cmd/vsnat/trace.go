@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"vsnat/cmd/vsnat/internal/complete"
 	"vsnat/cmd/vsnat/internal/control"
 	"vsnat/cmd/vsnat/internal/explain"
 )
@@ -62,7 +63,7 @@ answer.`,
 					return nil
 				}
 				if err != nil {
-					return plain(err)
+					return err
 				}
 				lost += t.Lost
 				if t.Decision == nil && !asJSON {
@@ -91,6 +92,10 @@ answer.`,
 	flags.IntVar(&limit, "limit", 0, "at most so many; 0 is all")
 	flags.BoolVar(&steps, "steps", false, "print each as vsnat explain does")
 	flags.BoolVar(&asJSON, "json", false, "print JSON, one object a line")
+	complete.Flags(cmd, map[string]complete.Func{
+		"client": complete.Nothing, "vip": complete.Virtuals, "sample": complete.Nothing, "limit": complete.Nothing,
+		"proto": complete.Words("tcp", "udp", "sctp"), "verdict": complete.Words(control.Verdicts...),
+	})
 	return cmd
 }
 

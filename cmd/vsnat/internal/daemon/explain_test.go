@@ -165,6 +165,7 @@ func TestExplainSays(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		setup []string
+		do    func(d *daemon)
 		q     control.Question
 		want  []string
 	}{
@@ -185,6 +186,9 @@ func TestExplainSays(t *testing.T) {
 		{name: "masqueraded", setup: []string{`{"op":"set-masquerades","masquerades":[{"network":"10.0.0.0/24"}]}`}, q: control.Question{From: netip.MustParseAddrPort("10.0.0.55:5000"), To: netip.MustParseAddrPort("203.0.113.7:443")}, want: []string{"It is of a network that is masqueraded", "source                  10.0.0.55:5000   192.0.2.1:", "It is forwarded: the route to 203.0.113.7"}},
 		{name: "one packet", setup: []string{udp, `{"op":"add-server","service":{"protocol":"udp","address":"192.0.2.1","port":53},"server":{"address":"10.0.0.11","port":53,"method":"masq","weight":1}}`}, q: control.Question{Protocol: control.UDP, To: netip.MustParseAddrPort("192.0.2.1:53")}, want: []string{"The connection is of this datagram alone", "is not translated"}},
 		{name: "a mark", setup: []string{`{"op":"add-service","service":{"fwmark":7,"scheduler":"dh"}}`}, q: control.Question{To: netip.MustParseAddrPort("198.51.100.1:80"), FWMark: new(uint32(7))}, want: []string{"Service fwmark:7: the firewall mark is the service's.", "The service has no server.", ", firewall mark 7"}},
+		{name: "a server here, without a way to the host", setup: only("10.0.0.1", `"method":"masq"`), want: []string{"It is dropped: server-is-local"}},
+		{name: "a server here", setup: only("10.0.0.1", `"method":"masq"`), do: func(d *daemon) { d.engine.SetHostPort(9) }, want: []string{"It is given to this host's own stack, where the server 10.0.0.1 is.", "Its server answers: tcp 10.0.0.1:80 to 192.0.2.9:4000"}},
+		{name: "bypass", setup: []string{`{"op":"add-service","service":{"fwmark":7,"scheduler":"dh"}}`, `{"op":"set","settings":{"cache_bypass":1}}`}, q: control.Question{To: netip.MustParseAddrPort("203.0.113.1:80"), FWMark: new(uint32(7))}, want: []string{"The service has no server.", "No server has it: it goes on to where it was sent (cache_bypass).", "the route to 203.0.113.1 leads through 192.0.2.254"}},
 		{name: "SCTP", q: control.Question{Protocol: control.SCTP}, want: []string{"tcp:192.0.2.1:80 (other protocol)"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -199,6 +203,9 @@ func TestExplainSays(t *testing.T) {
 			}
 			if refused := d.Apply(cmds, control.Atomic); len(refused) > 0 {
 				t.Fatal(refused[0].Err)
+			}
+			if c.do != nil {
+				c.do(d)
 			}
 			q := c.q
 			if !q.From.IsValid() {

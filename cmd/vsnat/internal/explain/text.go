@@ -275,6 +275,8 @@ func (t *writer) state() {
 	switch {
 	case c.Method == control.Outbound:
 		t.step("It is of a network that is masqueraded: its source becomes a port of a pool.")
+	case c.Why == "bypass":
+		t.step("No server has it: it goes on to where it was sent (cache_bypass).")
 	case fresh:
 		t.step("Server %s, %s: %s.", c.Destination, methods[c.Method], cause(c))
 	default:
@@ -375,6 +377,9 @@ func (t *writer) way() {
 
 func route(d *control.Decision) string {
 	h := d.NextHop
+	if h.State == "local" {
+		return fmt.Sprintf("It is given to this host's own stack, where the server %s is.", h.To)
+	}
 	if d.HostUnknown {
 		return fmt.Sprintf("It is forwarded to %s, by whatever route there is.", h.To)
 	}
