@@ -161,6 +161,14 @@ func TestExplainSays(t *testing.T) {
 	only := func(addr, rest string) []string {
 		return append([]string{`{"op":"add-server","service":` + web + `,"server":{"address":"` + addr + `","port":80,"weight":1,` + rest + `}}`}, none...)
 	}
+	here := func(d *daemon) { // the director would open its way to the host
+		d.engine.Update(func(tx *nat.Tx) {
+			key := nat.ServiceKey{Proto: nat.ProtoTCP, Addr: netip.MustParseAddr("192.0.2.1").As16(), Port: 80}
+			if err := tx.AddServer(key, nat.ServerSpec{Key: nat.ServerKey{Addr: netip.MustParseAddr("10.0.0.1").As16(), Port: 80}, Weight: 1}); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
 	udp := `{"op":"add-service","service":{"protocol":"udp","address":"192.0.2.1","port":53,"scheduler":"rr","flags":["one-packet"]}}`
 	for _, c := range []struct {
 		name  string
@@ -186,8 +194,8 @@ func TestExplainSays(t *testing.T) {
 		{name: "masqueraded", setup: []string{`{"op":"set-masquerades","masquerades":[{"network":"10.0.0.0/24"}]}`}, q: control.Question{From: netip.MustParseAddrPort("10.0.0.55:5000"), To: netip.MustParseAddrPort("203.0.113.7:443")}, want: []string{"It is of a network that is masqueraded", "source                  10.0.0.55:5000   192.0.2.1:", "It is forwarded: the route to 203.0.113.7"}},
 		{name: "one packet", setup: []string{udp, `{"op":"add-server","service":{"protocol":"udp","address":"192.0.2.1","port":53},"server":{"address":"10.0.0.11","port":53,"method":"masq","weight":1}}`}, q: control.Question{Protocol: control.UDP, To: netip.MustParseAddrPort("192.0.2.1:53")}, want: []string{"The connection is of this datagram alone", "is not translated"}},
 		{name: "a mark", setup: []string{`{"op":"add-service","service":{"fwmark":7,"scheduler":"dh"}}`}, q: control.Question{To: netip.MustParseAddrPort("198.51.100.1:80"), FWMark: new(uint32(7))}, want: []string{"Service fwmark:7: the firewall mark is the service's.", "The service has no server.", ", firewall mark 7"}},
-		{name: "a server here, without a way to the host", setup: only("10.0.0.1", `"method":"masq"`), want: []string{"It is dropped: server-is-local"}},
-		{name: "a server here", setup: only("10.0.0.1", `"method":"masq"`), do: func(d *daemon) { d.engine.SetHostPort(9) }, want: []string{"It is given to this host's own stack, where the server 10.0.0.1 is.", "Its server answers: tcp 10.0.0.1:80 to 192.0.2.9:4000"}},
+		{name: "a server here, without a way to the host", setup: none, do: here, want: []string{"It is dropped: server-is-local"}},
+		{name: "a server here", setup: none, do: func(d *daemon) { here(d); d.engine.SetHostPort(9) }, want: []string{"It is given to this host's own stack, where the server 10.0.0.1 is.", "Its server answers: tcp 10.0.0.1:80 to 192.0.2.9:4000"}},
 		{name: "bypass", setup: []string{`{"op":"add-service","service":{"fwmark":7,"scheduler":"dh"}}`, `{"op":"set","settings":{"cache_bypass":1}}`}, q: control.Question{To: netip.MustParseAddrPort("203.0.113.1:80"), FWMark: new(uint32(7))}, want: []string{"The service has no server.", "No server has it: it goes on to where it was sent (cache_bypass).", "the route to 203.0.113.1 leads through 192.0.2.254"}},
 		{name: "SCTP", q: control.Question{Protocol: control.SCTP}, want: []string{"tcp:192.0.2.1:80 (other protocol)"}},
 	} {
