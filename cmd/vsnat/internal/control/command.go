@@ -145,7 +145,7 @@ func malformed(errno syscall.Errno, format string, args ...any) error {
 }
 
 // check reports the first thing wrong with the command's form and fills in
-// the Family of its service.
+// the Family of its service, and the Netmask of one for IPv6.
 func (c *Command) check() error {
 	p, ok := parts[c.Op]
 	if !ok {
@@ -177,6 +177,10 @@ func (c *Command) check() error {
 	if c.Service != nil {
 		if err := c.Service.check(); err != nil {
 			return err
+		}
+		// IPv6 has no granularity 0, so that it can stand for the usual one.
+		if (c.Op == AddService || c.Op == EditService) && c.Service.Family == IPv6 && c.Service.Netmask == 0 {
+			c.Service.Netmask = 128
 		}
 	}
 	if c.Service != nil && !slices.Contains([]ProxyProtocol{"", ProxyOff, ProxyV2}, c.Service.ProxyProtocol) {
