@@ -46,6 +46,7 @@ type held struct {
 	dst    Addr // whose next hop it waits for
 	since  int64
 	undo   undo
+	kind   Kind // as which it leaves
 	asked  int64
 	memory []byte
 }
@@ -66,10 +67,10 @@ func (q *holdQueue) init() {
 }
 
 // put copies the rewritten frame aside. from is the connection whose client sent
-// it, or nil. It reports false when there is no room.
-func (q *holdQueue) put(j *job, now int64, from *conntrack.Conn) bool {
+// it, or nil. It returns where it waits, or nil when there is no room.
+func (q *holdQueue) put(j *job, now int64, from *conntrack.Conn) *held {
 	if q.waiting == holdSlots || len(j.f.Buf) > holdLen {
-		return false
+		return nil
 	}
 	for i := range q.slot {
 		h := &q.slot[i]
@@ -80,7 +81,7 @@ func (q *holdQueue) put(j *job, now int64, from *conntrack.Conn) bool {
 			frame: nic.Frame{
 				Buf: h.memory[:copy(h.memory, j.f.Buf)], WireLen: len(j.eth), VLAN: j.f.VLAN, VLANProto: j.f.VLANProto,
 			},
-			state: heldWaits, dst: j.next, since: now, asked: now, memory: h.memory,
+			state: heldWaits, dst: j.next, since: now, asked: now, memory: h.memory, kind: Forward,
 		}
 		if from != nil {
 			h.undo = undo{answer: true, addr: from.Virtual, port: from.VirtualPort}
@@ -93,9 +94,9 @@ func (q *holdQueue) put(j *job, now int64, from *conntrack.Conn) bool {
 			q.next = now + holdLook
 		}
 		q.waiting++
-		return true
+		return h
 	}
-	return false
+	return nil
 }
 
 // reclaim frees the slots whose frames have left.
@@ -140,8 +141,8 @@ func (w *Worker) leave(h *held, hop *nic.Hop) {
 	w.mapTag(&h.frame, hop)
 	switch {
 	case j.ip.TotalLen() <= hop.MTU || !j.divisible() && !(h.undo.inside > 0 && j.ip.V6()):
-		w.out = append(w.out, Out{Frame: &h.frame, Port: hop.Index, From: -1, Kind: Forward})
-		w.release(h, heldLeaves, forwarded)
+		w.out = append(w.out, Out{Frame: &h.frame, Port: hop.Index, From: -1, Kind: h.kind})
+		w.release(h, heldLeaves, Verdict{Kind: h.kind})
 	case w.sendPieces(&h.frame, hop, -1):
 		w.release(h, heldFree, forwarded)
 	default:
@@ -200,9 +201,30 @@ func (w *Worker) unreachable(h *held) Verdict {
 		answer := wire.IP(room[:n])
 		if full {
 			wire.RewriteErrorBoth(answer, answer[answer.HeaderLen():], &vip, &client, &client, h.undo.clientPort, &vip, h.undo.port)
-			return w.answer(f, n, client, nil, -1)
+			return w.answerOrHold(f, n, client, -1)
 		}
 		wire.RewriteErrorOut(answer, answer[answer.HeaderLen():], &vip, h.undo.port)
 	}
-	return w.answer(f, n, client, nil, -1)
+	return w.answerOrHold(f, n, client, -1)
+}
+
+// answerOrHold is [Worker.answer] for an answer that is the only one, to somebody
+// else than the frame's sender: if need be it waits for a link-layer address. By
+// direct routing and in tunnels the director sends clients nothing but such.
+func (w *Worker) answerOrHold(f *nic.Frame, n int, to Addr, from int) Verdict {
+	hop := w.hop(to)
+	if n == 0 || hop.State != nic.HopUnresolved && hop.State != nic.HopFailed {
+		return w.answer(f, n, to, nil, from)
+	}
+	f.Buf, f.VLANProto = f.Buf[:nic.VNetHdrLen+wire.EthernetLen+n], 0
+	w.answers.used-- // it waits as a copy
+	j := job{f: f, eth: f.Eth(), next: to}
+	j.eth.SetType(wire.IP(j.eth.Payload()).EtherType())
+	w.ask(hop)
+	h := w.held.put(&j, w.now, nil)
+	if h == nil {
+		return drop(HoldFull)
+	}
+	h.kind = Reply
+	return holding
 }

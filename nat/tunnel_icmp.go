@@ -109,8 +109,8 @@ func (w *Worker) tunnelError(j *job) Verdict {
 		return drop(ICMPLimited)
 	}
 	f, room := w.answers.next()
-	v := w.answer(f, w.retell(room, j, &in.Dst, mtu, orig), in.Src, nil, j.i)
-	if v == replied {
+	v := w.answerOrHold(f, w.retell(room, j, &in.Dst, mtu, orig), in.Src, j.i)
+	if v == replied || v == holding {
 		n := w.counts.of(c.Server)
 		n.OutPkts++
 		n.OutBytes += uint64(len(inner))

@@ -260,3 +260,32 @@ func checkWrapped(t *testing.T, out []sent, kind string, server netip.Addr) {
 		in.checksums(t)
 	}
 }
+
+// The client's link-layer address is not known, as the director has never sent it
+// anything: what it is to hear waits for that.
+func TestTunnelErrorsWaitForTheClient(t *testing.T) {
+	b := newTunnelBed(t, "ipip", tunnelEnds["4"])
+	_, out := b.in(clientNIC, packet(ProtoTCP, client, vip, wire.SYN, make([]byte, 100)))
+	hop := &b.routes.routes[0].hop
+	hop.State = nic.HopUnresolved
+	b.e.SetRoutes(b.routes)
+	f := routerError(out[0].Eth()[wire.EthernetLen:], 3, 4, 1400, 0)
+	w := b.workers[serverNIC]
+	if v, out := b.in(serverNIC, f); v != holding || len(out) != 0 {
+		t.Fatalf("%v (%v), %d frames", v, v.Reason, len(out))
+	}
+	hop.State = nic.HopResolved
+	b.e.SetRoutes(b.routes)
+	w.Idle(b.now + 1e8)
+	if o := w.Out(); len(o) != 1 || o[0].Kind != Reply {
+		t.Fatalf("%+v leaves", o)
+	}
+	out = b.out(w)
+	out[0].checksums(t)
+	if out[0].port != clientNIC || out[0].pkt.ICMPCode != 4 || wire.Ethernet(out[0].Eth()).Dst() != hop.DstMAC {
+		t.Errorf("%+v by %d", out[0].pkt, out[0].port)
+	}
+	if l := w.Ledger(); l.Replied != 1 || l.Held != 0 {
+		t.Errorf("%+v", l)
+	}
+}

@@ -436,7 +436,7 @@ func (w *Worker) bytes(j *job) uint64 {
 func (w *Worker) send(j *job, hop *nic.Hop, from *conntrack.Conn) Verdict {
 	if hop.State != nic.HopResolved {
 		w.ask(hop)
-		if !w.held.put(j, w.now, from) {
+		if w.held.put(j, w.now, from) == nil {
 			return drop(HoldFull)
 		}
 		return holding

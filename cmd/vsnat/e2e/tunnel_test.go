@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -95,6 +96,69 @@ func TestTunnels(t *testing.T) {
 	}
 	if l := d.ledger("director-0"); l.Forwarded == 0 || l.Dropped["too-big"]+l.Dropped["tx-failed"] != 0 {
 		t.Errorf("%+v", l)
+	}
+}
+
+// TestTunnelThroughARouter has a router on the tunnel's way, behind which the link is
+// narrower than the director knows. Its errors are about the tunnel's packets; the
+// client learns from them what fits inside.
+func TestTunnelThroughARouter(t *testing.T) {
+	end := func(host, nic string) lab.End { return lab.End{Host: host, NIC: nic} }
+	addr := func(host, nic, prefix string) lab.Address {
+		return lab.Address{End: end(host, nic), Prefix: netip.MustParsePrefix(prefix)}
+	}
+	route := func(host, to, via, nic string) lab.Route {
+		r := lab.Route{Host: host, To: netip.MustParsePrefix(to), NIC: nic}
+		if via != "" {
+			r.Via = netip.MustParseAddr(via)
+		}
+		return r
+	}
+	service := addr("director", "director-0", vip+"/24")
+	service.VIP = true
+	topology := lab.Topology{
+		Name: "tunnel",
+		Hosts: []lab.HostSpec{
+			{Name: "client", Role: lab.Client}, {Name: "director", Role: lab.Director}, {Name: "router", Role: lab.Client}, {Name: "server1", Role: lab.Server},
+		},
+		Links: []lab.Link{
+			{A: end("client", "client-0"), B: end("director", "director-0")},
+			{A: end("director", "director-1"), B: end("router", "router-0")},
+			{A: end("router", "router-1"), B: end("server1", "server1-0"), MTU: 1300},
+			{A: end("server1", "server1-1"), B: end("client", "client-1")}, // the way back
+		},
+		Addresses: []lab.Address{
+			service, addr("client", "client-0", clientIP+"/24"), addr("client", "client-1", "192.168.29.1/24"),
+			addr("director", "director-1", "10.0.1.1/24"), addr("router", "router-0", "10.0.1.2/24"),
+			addr("router", "router-1", "10.0.100.1/24"), addr("server1", "server1-0", server1+"/24"),
+			addr("server1", "server1-1", "192.168.29.2/24"), addr("server1", "lo", vip+"/32"),
+		},
+		Routes: []lab.Route{
+			route("director", "10.0.100.0/24", "10.0.1.2", ""), route("server1", "10.0.1.0/24", "10.0.100.1", ""),
+			route("server1", "192.168.28.0/24", "192.168.29.1", ""),
+		},
+		Sysctls: []lab.Sysctl{{Host: "router", Key: "net/ipv4/ip_forward", Value: "1"}},
+	}
+	s := newSiteWith(t, lab.Options{Topology: topology, Decap: lab.GUEPort})
+	s.serve("server1")
+	d := s.direct()
+	for _, kind := range []string{"ipip", "gue --tun-port 5555 --tun-csum", "gre --tun-csum"} {
+		s.ipvsadm("-C")
+		s.ipvsadm("-A -t " + web + " -s rr")
+		s.ipvsadm("-a -t " + web + " -r " + server1 + " -i --tun-type " + kind)
+		s.must("client", "ip", "route", "flush", "cache")
+		before := d.ledger("director-0").Replied + d.ledger("director-1").Replied
+		s.together(1, s.upload, 2_000_000)
+		if d.ledger("director-0").Replied+d.ledger("director-1").Replied == before {
+			t.Errorf("%s: the client was not told what fits", kind)
+		}
+	}
+	// What the router said of the first tunnel the director knew with the others.
+	if d.ledger("director-1").Replied == 0 {
+		t.Error("no error of the router has reached the client")
+	}
+	if out := s.must("client", "ip", "route", "get", vip); !strings.Contains(out, "mtu 1272") { // 1300 less 20 less 8 of GRE
+		t.Errorf("the client's route:\n%s", out)
 	}
 }
 
