@@ -24,14 +24,17 @@ func (w *Worker) local(j *job, s *conntrack.Shard, c *conntrack.Conn, d *dest) (
 			return w.hostAnswer(j), false
 		}
 	}
-	if w.takePort(j, s, c, w.snap.pools[d.poolName()], w.hop(c.Dest)) {
+	v, hop := drop(NoPort), w.hop(c.Dest)
+	if hop.State == nic.HopLocal {
+		v = drop(ServerIsLocal)
+	} else if w.takePort(j, s, c, w.snap.pools[d.poolName()], hop) {
 		return Verdict{}, true
 	}
 	if c.Expires == 0 { // made for this packet
 		d.unbind(c)
 		s.Remove(c)
 	}
-	return drop(NoPort), false
+	return v, false
 }
 
 // portOf is the port that a packet goes to, in the book of ports.

@@ -77,7 +77,7 @@ func (w *Worker) toHost(j *job, c *conntrack.Conn) Verdict {
 	case w.cannotRewrite(c.Proto, c.VirtualPort, c.DestPort):
 		return drop(Fragment)
 	default:
-		if v, ok := w.extended(j, c, &nic.Hop{MTU: maxPacket}, false); !ok {
+		if v, ok := w.extended(j, c, &nic.Hop{State: nic.HopLocal, MTU: maxPacket}, false); !ok {
 			return v
 		}
 		if !forward.MasqIn(j.ip, j.l4, c.Proto, j.partial(), c) {

@@ -180,7 +180,7 @@ func (w *Worker) proxySegment(j *job, c *conntrack.Conn, x *conntrack.Ext, t wir
 // link-layer address is not known it does not wait with that: the server will ask
 // for it.
 func (w *Worker) sendFirst(j *job, c *conntrack.Conn, x *conntrack.Ext, f *nic.Frame, n int, hop *nic.Hop) {
-	if hop.State != nic.HopResolved {
+	if hop.State != nic.HopResolved && hop.State != nic.HopLocal {
 		return
 	}
 	h := &w.first
@@ -193,7 +193,11 @@ func (w *Worker) sendFirst(j *job, c *conntrack.Conn, x *conntrack.Ext, f *nic.F
 	} else {
 		forward.MasqIn(h.ip, h.l4, ProtoTCP, false, c)
 	}
-	w.send(h, hop, nil)
+	if hop.State == nic.HopLocal {
+		w.handOver(h)
+	} else {
+		w.send(h, hop, nil)
+	}
 	w.out[len(w.out)-1].Second = true
 }
 

@@ -1,11 +1,14 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"vsnat/bench/lab"
@@ -70,12 +73,14 @@ func TestFullNATPorts(t *testing.T) {
 	s.must("director", bin("vsnat"), "pool", "add", "few", "--address", "10.0.100.1", "--ports", "20000-20002")
 	s.ipvsadm("-A -t " + web + " -s rr")
 	s.ipvsadm("-a -t " + web + " -r " + server1 + ":80 --full-nat --pool few")
+	var conns []net.Conn
 	for range 3 {
 		conn, err := s.Host("client").Dial(t.Context(), "tcp4", web)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Close()
+		conns = append(conns, conn)
 	}
 	r := s.run("client", find("curl"), "-sS", "--noproxy", "*", "--max-time", "2", "-o", "/dev/null", "http://"+web+"/")
 	if r.code != 28 {
@@ -88,6 +93,20 @@ func TestFullNATPorts(t *testing.T) {
 		out, err := os.ReadFile(d.log)
 		return err == nil && strings.Contains(string(out), "no port of a pool was free")
 	})
+	// Connections that are over make room, though the server, which closes them first,
+	// remembers them in TIME_WAIT: without delay on its side.
+	for _, conn := range conns {
+		conn.Close()
+	}
+	for i := range 4 {
+		r := s.run("client", find("curl"), "-sS", "--http1.0", "--noproxy", "*", "--max-time", "8", "-o", "/dev/null", "http://"+web+"/")
+		if r.code != 0 {
+			t.Errorf("request %d: %d %s", i, r.code, r.stderr)
+		}
+	}
+	if out := s.must("server1", find("ss"), "-Htan", "state", "time-wait"); !strings.Contains(out, "10.0.100.1:2000") {
+		t.Errorf("the server has no TIME_WAIT of a port of the pool: the test tests nothing:\n%s", out)
+	}
 	if out := s.must("director", bin("vsnat"), "pool"); !strings.Contains(out, "few") || !strings.Contains(out, "20000-20002") {
 		t.Errorf("vsnat pool:\n%s", out)
 	}
@@ -186,5 +205,60 @@ func TestProxyProtocol(t *testing.T) {
 		if counts[who] != n {
 			t.Errorf("%d requests of %s, want %d:\n%s", counts[who], who, n, log)
 		}
+	}
+}
+
+// TestFullNATBothFamilies has UDP, with answers in fragments, refusals, curl and iperf3
+// over IPv4 and IPv6, by a director with one NIC.
+func TestFullNATBothFamilies(t *testing.T) {
+	need(t, "curl", "dnsutils", "dnsmasq-base", "iperf3")
+	topology, err := lab.Full(lab.PaperOptions{IPv6: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSiteOf(t, topology)
+	s.direct()
+	s6 := ip6(server1)
+	dir := t.TempDir()
+	conf := filepath.Join(dir, "dnsmasq.conf")
+	var text strings.Builder
+	fmt.Fprintf(&text, "port=53\nno-resolv\nno-hosts\nuser=root\nedns-packet-max=4096\npid-file=%s/pid\nlisten-address=%s\nlisten-address=%s\nbind-interfaces\n", dir, server1, s6)
+	for i := range 12 {
+		fmt.Fprintf(&text, "txt-record=big.example,%s\n", strings.Repeat(string(rune('a'+i)), 240))
+	}
+	write(t, conf, strings.NewReader(text.String()))
+	s.background("server1", server1+":53", find("dnsmasq"), "-k", "--conf-file="+conf)
+	s.background("server1", server1+":5201", find("iperf3"), "-s")
+	for _, to := range []struct{ vip, rip string }{{vip, server1}, {"[" + vip6 + "]", "[" + s6 + "]"}} {
+		for _, service := range []string{"-t %s:53", "-u %s:53", "-t %s:5201", "-u %s:5201", "-t %s:81", "-u %s:81"} {
+			name := fmt.Sprintf(service, to.vip)
+			s.ipvsadm("-A " + name + " -s rr")
+			s.ipvsadm("-a " + name + " -r " + to.rip + name[strings.LastIndex(name, ":"):] + " --full-nat")
+		}
+		s.refusedAtOnce(to.vip + ":81")
+		conn := s.dialUDP(to.vip + ":81")
+		if _, err := conn.Write([]byte("anyone?")); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := conn.Read(make([]byte, 10)); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("UDP to a closed port of the server: %d bytes, %v; want ECONNREFUSED", n, err)
+		}
+		bare := strings.Trim(to.vip, "[]")
+		for _, transport := range []string{"+notcp", "+tcp"} {
+			out := s.must("client", find("dig"), "@"+bare, "+time=5", "+tries=1", "+bufsize=4096", "+ignore", "+short", transport, "big.example", "TXT")
+			if n := strings.Count(out, strings.Repeat("c", 240)); n != 1 || len(out) < 2880 {
+				t.Errorf("dig %s @%s: %d bytes\n%s", transport, bare, len(out), tail(out, 300))
+			}
+		}
+		s.must("client", find("iperf3"), "-c", bare, "--connect-timeout", "5000", "-n", "20M")
+		s.must("client", find("iperf3"), "-c", bare, "--connect-timeout", "5000", "-n", "20M", "-R")
+		s.must("client", find("iperf3"), "-c", bare, "--connect-timeout", "5000", "-u", "-b", "50M", "-n", "1M")
+	}
+	out := s.ipvsadm("-Lnc")
+	if !strings.Contains(out, vip+":53") || !strings.Contains(out, "["+vip6+"]:53") {
+		t.Errorf("ipvsadm -Lnc:\n%s", out)
+	}
+	if out := s.must("director", bin("vsnat"), "conns", "--json"); !strings.Contains(out, `"local":"10.0.100.1:`) || !strings.Contains(out, `"method":"full"`) {
+		t.Errorf("vsnat conns --json:\n%s", tail(out, 800))
 	}
 }
