@@ -3,12 +3,21 @@
 export CGO_ENABLED = 0
 GO ?= go
 BIN = bin/vsnat
+PREFIX ?= /usr/local
 
-.PHONY: build run test test-race fuzz e2e bench microbench docs lint clean
+.PHONY: build install run test test-race fuzz e2e bench microbench docs lint clean
 
 build: ## bin/vsnat, and links to it by the names of ipvsadm
 	$(GO) build -trimpath -o $(BIN) ./cmd/vsnat
 	for name in ipvsadm ipvsadm-save ipvsadm-restore; do ln -sf vsnat bin/$$name; done
+
+install: build ## under $(DESTDIR)$(PREFIX): the program, its names, man pages, completion
+	install -D $(BIN) $(DESTDIR)$(PREFIX)/sbin/vsnat
+	for name in ipvsadm ipvsadm-save ipvsadm-restore; do ln -sf vsnat $(DESTDIR)$(PREFIX)/sbin/$$name; done
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 docs/man/*.1
+	for shell in bash/bash-completion/completions/vsnat zsh/zsh/site-functions/_vsnat fish/fish/vendor_completions.d/vsnat.fish; do \
+	  mkdir -p $(DESTDIR)$(PREFIX)/share/$$(dirname $${shell#*/}) && \
+	  $(BIN) completion $${shell%%/*} > $(DESTDIR)$(PREFIX)/share/$${shell#*/} || exit 1; done
 
 run: build ## the paper's experiment, in network namespaces on this machine
 	$(BIN) bench paper $(ARGS)

@@ -269,7 +269,7 @@ func serve(t testing.TB, d control.Director) *control.Client {
 
 // TestSession replays what the real tool printed over the real kernel.
 func TestSession(t *testing.T) {
-	for path, least := range map[string]int{"testdata/session.txt": 300, "testdata/random.txt": 900, "testdata/saved.txt": 9} {
+	for path, least := range map[string]int{"testdata/session.txt": 300, "testdata/random.txt": 900, "testdata/bundles.txt": 1300, "testdata/saved.txt": 9} {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			client := serve(t, newKernel())
 			session := record.Read(t, path)
