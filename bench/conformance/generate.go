@@ -14,7 +14,7 @@ import (
 
 // Config says what run is wanted.
 type Config struct {
-	// Scheduler is that of the services, or [Mixed].
+	// Scheduler is that of the services, or [Mixed], or [FTP].
 	Scheduler string `json:"scheduler"`
 	Seed      uint64 `json:"seed"`
 	Steps     int    `json:"steps"` // or a few more
@@ -67,7 +67,8 @@ type Run struct {
 // compared.
 var deterministic = []string{"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "fo", "ovf"}
 
-// Schedulers returns all that can be compared: the kernel's, and [Mixed].
+// Schedulers returns all that can be compared: the kernel's, and [Mixed]. [FTP] is
+// another matter.
 func Schedulers() []string { return append(slices.Clone(deterministic), "twos", Mixed) }
 
 const (
@@ -80,6 +81,9 @@ const (
 
 // Generate makes a run. The same configuration always gives the same run.
 func Generate(c Config) Run {
+	if c.Scheduler == FTP {
+		return generateFTP(c)
+	}
 	g := &generator{
 		Config: c, r: rand.New(rand.NewPCG(c.Seed, 0x9e3779b97f4a7c15)),
 		services: map[nat.ServiceKey]*made{}, settings: map[string]int{},

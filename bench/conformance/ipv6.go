@@ -64,6 +64,6 @@ func overIPv6(steps []Step) {
 		if a := s.Server.Key.Addr; a != (nat.Addr{}) {
 			s.Server.Key.Addr = six(nat.AddrPort(a, 0).Addr()).As16()
 		}
-		s.Packet.Client, s.Packet.Virtual = sixPort(s.Packet.Client), sixPort(s.Packet.Virtual)
+		s.Packet.Client, s.Packet.Virtual, s.Packet.From = sixPort(s.Packet.Client), sixPort(s.Packet.Virtual), sixPort(s.Packet.From)
 	}
 }

@@ -10,7 +10,8 @@ import (
 	"vsnat/nat/wire"
 )
 
-// build makes an IP packet with right checksums. Its payload is all zero.
+// build makes an IP packet with right checksums. Its payload is all zero unless it
+// is told.
 func build(p *Packet, src, dst netip.AddrPort) []byte {
 	if p.Error != 0 {
 		return complain(p, src, dst)
@@ -32,7 +33,8 @@ func build(p *Packet, src, dst netip.AddrPort) []byte {
 		wire.SCTP(l4).SetChecksum(wire.SCTP(l4).CalculateChecksum())
 		return ip
 	}
-	ip, l4 := wrapping(src, dst, p.Proto, ttl, head+p.Length)
+	ip, l4 := wrapping(src, dst, p.Proto, ttl, head+max(p.Length, len(p.Payload)))
+	copy(l4[head:], p.Payload)
 	sum := func() uint16 {
 		return ^wire.Fold(wire.Sum(l4, ip.PseudoSum(p.Proto, len(l4))))
 	}
@@ -44,7 +46,7 @@ func build(p *Packet, src, dst netip.AddrPort) []byte {
 			wire.UDP(l4).SetChecksum(c)
 		}
 	} else {
-		wire.TCP(l4).Encode(&wire.TCPFields{SrcPort: src.Port(), DstPort: dst.Port(), Seq: 1, Ack: 1, Flags: p.Flags, Window: 1000})
+		wire.TCP(l4).Encode(&wire.TCPFields{SrcPort: src.Port(), DstPort: dst.Port(), Seq: max(p.Seq, 1), Ack: max(p.Ack, 1), Flags: p.Flags, Window: 1000})
 		wire.TCP(l4).SetChecksum(sum())
 	}
 	return ip

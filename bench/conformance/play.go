@@ -113,6 +113,9 @@ func (p *player) packet(s *Step, seen *Seen) error {
 	f := s.Packet.flow()
 	if s.Op == FromServer {
 		real, known := p.reals[f]
+		if s.Packet.From.IsValid() {
+			real, known = s.Packet.From, true
+		}
 		if !known || real == s.Packet.Virtual {
 			// By direct routing a server answers clients itself.
 			seen.Idle = true

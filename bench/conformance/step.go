@@ -62,6 +62,13 @@ type Packet struct {
 	// quotes, its transport header included. NoSum gives it a wrong checksum then.
 	Error int `json:"error,omitempty"`
 	Quote int `json:"quote,omitempty"`
+	// Payload is what a segment carries, instead of Length zeros, with Seq and Ack;
+	// From is where a packet from a server comes from, if not from where the flow's
+	// last packet went.
+	Payload string         `json:"payload,omitempty"`
+	Seq     uint32         `json:"seq,omitempty"`
+	Ack     uint32         `json:"ack,omitempty"`
+	From    netip.AddrPort `json:"from,omitzero"`
 }
 
 // flow tells connections apart.
@@ -120,6 +127,9 @@ func (p *Packet) what() string {
 	}
 	if p.Last {
 		text += ", TTL 1"
+	}
+	if p.Payload != "" {
+		return fmt.Sprintf("%s, %q", text, p.Payload)
 	}
 	return fmt.Sprintf("%s, %d bytes", text, p.Length)
 }

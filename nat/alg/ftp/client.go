@@ -36,6 +36,7 @@ func (st *state) fromClient(s *alg.Segment) {
 	var l alg.Line
 	if st.is(commandCut) && s.Lines.Load(s.Conn.Ref(), false, &l) {
 		part, ended := oneLine(fresh)
+		before := s.Expects + s.Refused
 		if fresh = fresh[len(part):]; l.N+len(part) <= alg.MaxLine {
 			l.N += copy(l.Text[l.N:], part)
 			if st.commands(s, l.Text[:l.N]) == 0 && !ended {
@@ -44,6 +45,9 @@ func (st *state) fromClient(s *alg.Segment) {
 			}
 		}
 		s.Lines.Free(s.Conn.Ref(), false)
+		if before == s.Expects+s.Refused && late == 0 {
+			announced(s, part, is6(&s.Conn.Client)) // at the beginning of a packet, as in the kernel
+		}
 	}
 	tail := st.commands(s, fresh)
 	keep := tail >= 0 && len(fresh)-tail <= alg.MaxLine

@@ -54,7 +54,7 @@ Exit status 1 if anything is different.`,
 				return errors.New("invalid argument: --steps and --seeds are at least 1")
 			}
 			for _, s := range schedulers {
-				if !slices.Contains(conformance.Schedulers(), s) {
+				if s != conformance.FTP && !slices.Contains(conformance.Schedulers(), s) {
 					return fmt.Errorf("invalid argument %q for --scheduler: one of %s", s, strings.Join(conformance.Schedulers(), ", "))
 				}
 			}
@@ -94,7 +94,7 @@ Exit status 1 if anything is different.`,
 	f.Uint64Var(&c.Seed, "seed", 1, "the first run's seed")
 	f.IntVar(&seeds, "seeds", 3, "runs for each scheduler, each with a seed of its own")
 	f.IntVar(&c.Steps, "steps", 2000, "steps of each run")
-	f.StringArrayVar(&schedulers, "scheduler", conformance.Schedulers(), "only this scheduler (may be repeated); mixed is all of them in one run")
+	f.StringArrayVar(&schedulers, "scheduler", conformance.Schedulers(), "only this scheduler (may be repeated); mixed is all of them in one run, ftp is FTP sessions, for kernels with ip_vs_ftp loaded")
 	f.BoolVar(&c.NoThresholds, "no-thresholds", false, "no thresholds: kernels before 6.1.183 treat them otherwise")
 	f.BoolVar(&c.IPv6, "ipv6", false, "the same over IPv6")
 	f.BoolVar(&c.Wide, "wide", false, "also SCTP, and settings that few have on: schedule_icmp, nat_icmp_send, cache_bypass, sloppy_sctp")
