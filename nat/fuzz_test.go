@@ -33,6 +33,11 @@ func FuzzEngine(f *testing.F) {
 			"-A -u 192.0.2.1:5060 -s rr -p 10 --pe sip", "-a -u 192.0.2.1:5060 -r 10.0.0.11:5062 -m",
 			"-A --sctp-service 192.0.2.1:3868 -s rr -p 10", "-a --sctp-service 192.0.2.1:3868 -r 10.0.0.11:3869 -m")
 		b.marks(MarkRule{Selector{LastPort: 0x4000}, 7}, MarkRule{Selector{}, 8})
+		if at%2 == 0 {
+			if _, err := b.e.Trace(TraceFilter{}); err != nil { // whoever watches changes nothing
+				t.Fatal(err)
+			}
+		}
 		for _, index := range []int{clientNIC, serverNIC} {
 			for _, fr := range []nic.Frame{
 				asFrame(raw), mutant(seed, at, with), mutant(back, at, with), mutant(diameter, at, with), mutant(call, at, with),
