@@ -584,3 +584,39 @@ func TestTunnelDoesNotAllocate(t *testing.T) {
 		}
 	}
 }
+
+// A packet from a VLAN without an interface leaves by its NIC with its tag outside
+// the tunnel, wherever its header found room; and so do segments and fragments.
+func TestTunnelKeepsTheTag(t *testing.T) {
+	for _, over := range []string{"4", "6"} {
+		b := onTrunk(newTunnelBed(t, "gre --tun-csum", tunnelEnds[over]))
+		udp := packet(ProtoUDP, client, dnsVIP, 0, make([]byte, 2000))
+		udp.Eth()[wire.EthernetLen+6] = 0 // may be fragmented
+		ip := wire.IPv4(udp.Eth()[wire.EthernetLen:])
+		ip.SetChecksum(ip.CalculateChecksum())
+		for name, c := range map[string]struct {
+			f nic.Frame
+			n int
+		}{
+			"one":           {packet(ProtoTCP, client, vip, wire.SYN, nil), 1},
+			"with headroom": {asDelivered(packet(ProtoTCP, client, vip, wire.SYN, nil)), 1},
+			"segments":      {superFrame(ProtoTCP, client, vip, wire.SYN, make([]byte, 3000), 1000), 3},
+			"fragments":     {udp, 2},
+		} {
+			b.now += 1e6
+			w, batch := b.workers[clientNIC], nic.Batch{N: 1}
+			batch.Frames[0] = tagged(c.f, 5<<13|10, true)
+			w.Process(&batch, b.now)
+			out := w.Out()
+			if len(out) != c.n {
+				t.Errorf("%s: %v, %d frames", name, w.Verdict(0), len(out))
+			}
+			for _, o := range out {
+				if o.Port != clientNIC || o.Frame.VLANProto != wire.TypeVLAN || o.Frame.VLAN != 5<<13|10 {
+					t.Errorf("%s over IPv%s: by %d with tag %#x %#x", name, over, o.Port, o.Frame.VLANProto, o.Frame.VLAN)
+				}
+			}
+			b.out(w)
+		}
+	}
+}
