@@ -69,6 +69,11 @@ func (f *fragments) init(seed uint64) {
 
 // followed reports whether the fragments of such a datagram are kept track of.
 func (w *Worker) followed(p *wire.Packet) bool {
+	if p.Proto == wire.ProtoICMP || p.Proto == wire.ProtoICMPv6 {
+		// Of those only echo requests that are masqueraded, and their answers, may go
+		// on by way of us.
+		return len(w.snap.inside) > 0 && (w.snap.locals.has(&p.Dst) || w.snap.insideOf(&p.Src) != nil)
+	}
 	// What an IPv6 packet's later fragment names may be an extension header.
 	return (p.Proto == ProtoTCP || p.Proto == ProtoUDP || p.Proto == ProtoSCTP || p.V6 && !p.FirstFrag && wire.IsExtension(p.Proto)) &&
 		(w.snap.vips.has(&p.Dst) || w.snap.backends.has(&p.Src) || len(w.snap.rules) > 0 ||
@@ -96,7 +101,7 @@ func (w *Worker) firstFragment(j *job) Verdict {
 		}
 		return drop(Fragment)
 	}
-	v := w.judgeFlow(j)
+	v := w.judgeWhole(j)
 	d.Fate = fate{decided: true, rest: v}
 	switch v.Kind {
 	case Forward, Hold:

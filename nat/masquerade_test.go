@@ -215,3 +215,44 @@ func TestMasqueradesRefused(t *testing.T) {
 		t.Errorf("owned: %v", o.Networks)
 	}
 }
+
+// A ping that is too long for the link, in pieces that overtake one another.
+func TestMasqueradeEchoInFragments(t *testing.T) {
+	b := newInsideBed(t, Options{Guarded: true})
+	long := func(src, dst netip.Addr, typ uint8, id uint16) nic.Frame {
+		l4 := make([]byte, wire.ICMPLen+4000)
+		l4[0] = typ
+		binary.BigEndian.PutUint16(l4[4:], id)
+		return packetOf(wire.ProtoICMP, src, dst, l4)
+	}
+	whole := func(at int, f nic.Frame, order ...int) *sent {
+		t.Helper()
+		pieces := cut(f, 1480, 5)
+		var all []*nic.Frame
+		for _, i := range order {
+			_, out := b.in(at, pieces[i])
+			for k := range out {
+				all = append(all, &out[k].Frame)
+			}
+		}
+		s := &sent{Frame: together(t, all)}
+		s.pkt.Parse(s.Eth())
+		s.checksums(t)
+		return s
+	}
+	s := whole(serverNIC, long(insider.Addr(), outsider.Addr(), wire.ICMPv4Echo, 7), 0, 1, 2)
+	id, _, _ := wire.EchoID(s.Eth()[s.pkt.L4:], wire.ProtoICMP)
+	if AddrPort(s.pkt.Src, 0).Addr() != vip.Addr() {
+		t.Errorf("comes from %v", s.pkt.Src)
+	}
+	s = whole(clientNIC, long(outsider.Addr(), vip.Addr(), wire.ICMPv4EchoReply, id), 2, 0, 1)
+	if id, _, _ := wire.EchoID(s.Eth()[s.pkt.L4:], wire.ProtoICMP); id != 7 || AddrPort(s.pkt.Dst, 0).Addr() != insider.Addr() {
+		t.Errorf("identifier %d to %v", id, s.pkt.Dst)
+	}
+	// The host's own pings in fragments stay its own.
+	for i, f := range cut(long(outsider.Addr(), vip.Addr(), wire.ICMPv4EchoReply, 9), 1480, 6) {
+		if v, _ := b.in(clientNIC, f); v != passed {
+			t.Errorf("piece %d of an answer to the host: %v (%v)", i, v, v.Reason)
+		}
+	}
+}

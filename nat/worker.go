@@ -359,11 +359,18 @@ func (w *Worker) judgeAny(j *job) Verdict {
 	switch {
 	case j.later:
 		return w.laterFragment(j)
-	case j.flow && w.pkt.Frag && w.followed(w.pkt):
+	case w.pkt.Frag && w.followed(w.pkt):
 		return w.firstFragment(j)
-	case j.flow:
+	}
+	return w.judgeWhole(j)
+}
+
+// judgeWhole decides about a packet that is whole, or about the first fragment of one.
+func (w *Worker) judgeWhole(j *job) Verdict {
+	if j.flow {
 		return w.judgeFlow(j)
-	case j.home:
+	}
+	if j.home {
 		if v, ok := w.icmpHomebound(j); ok {
 			return v
 		}

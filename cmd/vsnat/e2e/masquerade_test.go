@@ -23,7 +23,8 @@ func TestMasquerade(t *testing.T) {
 			s.run("client", find("ip"), "route", "del", "10.0.100.0/24")
 			s.run("client", find("ip"), "route", "del", "default")
 			s.serveAll()
-			s.direct()
+			guard := map[bool]string{false: "auto", true: "nft"}[forward]
+			s.direct("--guard", guard)
 			s.cluster("rr")
 			dir := s.outside()
 
@@ -46,7 +47,7 @@ func TestMasquerade(t *testing.T) {
 				}
 			}
 			// Of two servers with the same identifier, if chance wants it so.
-			for _, size := range []string{"56", "1400"} {
+			for _, size := range []string{"56", "1400", "4000"} {
 				for _, host := range []string{"server1", "server2"} {
 					out := s.must(host, find("ping"), "-n", "-c", "3", "-i", "0.05", "-W", "5", "-s", size, "-e", "4711", clientIP)
 					if !strings.Contains(out, "3 received") || strings.Contains(out, "DUP") {
