@@ -185,6 +185,9 @@ func (g *generator) connect() {
 			f.client = netip.AddrPortFrom(o.client.Addr(), f.client.Port())
 		}
 	}
+	if f.virtual.Port() == isakmp {
+		f.client = netip.AddrPortFrom(f.client.Addr(), isakmp)
+	}
 	u := used{f, k}
 	g.flows = append(g.flows, u)
 	switch f.proto {
@@ -228,6 +231,9 @@ func (g *generator) goOn() {
 	switch u.proto {
 	case nat.ProtoUDP:
 		g.packet(from, u, 0)
+		if s := &g.steps[len(g.steps)-1]; u.client.Port() == isakmp && g.chance(70) {
+			s.Packet.ESP, s.Packet.NoSum = true, false
+		}
 		return
 	case nat.ProtoSCTP:
 		g.chunk(from, u)

@@ -152,6 +152,8 @@ func TestGenerateWide(t *testing.T) {
 			s := &r.Steps[i]
 			seen[s.Setting] = true
 			switch {
+			case s.Packet.ESP:
+				seen["ESP"] = true
 			case s.Packet.Proto == nat.ProtoSCTP && s.Service.Key.Mark != 0:
 				seen["SCTP by mark"] = true
 			case s.Packet.Proto == nat.ProtoSCTP:
@@ -161,7 +163,7 @@ func TestGenerateWide(t *testing.T) {
 				seen["outside"] = true
 			}
 		}
-		for _, what := range []string{"sloppy_sctp", "schedule_icmp", "nat_icmp_send", "cache_bypass", "SCTP", "SCTP by mark", "outside"} {
+		for _, what := range []string{"sloppy_sctp", "schedule_icmp", "nat_icmp_send", "cache_bypass", "SCTP", "SCTP by mark", "outside", "ESP"} {
 			if seen[what] != wide {
 				t.Errorf("wide %v: %s is there: %v", wide, what, seen[what])
 			}

@@ -90,8 +90,8 @@ func leftToHost(from side, packet []byte) []departed {
 		return []departed{{to, ip}}
 	case isICMP(&p):
 		return nil // errors are all there are
-	case p.Proto == nat.ProtoSCTP:
-		return nil // see refusedBySCTP
+	case p.Proto == nat.ProtoSCTP, p.Proto == wire.ProtoESP:
+		return nil // see unanswered
 	case p.Proto == nat.ProtoTCP:
 		answer := make([]byte, mtu)
 		return answered(from, answer[:wire.BuildTCPReset(answer, ip)])

@@ -24,6 +24,10 @@ func build(p *Packet, src, dst netip.AddrPort) []byte {
 	if p.Last {
 		ttl = 1
 	}
+	if p.ESP {
+		ip, _ := wrapping(src, dst, wire.ProtoESP, ttl, 8+p.Length)
+		return ip
+	}
 	if p.Proto == nat.ProtoSCTP {
 		body := p.chunks()
 		ip, l4 := wrapping(src, dst, p.Proto, ttl, len(body))

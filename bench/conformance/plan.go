@@ -50,7 +50,11 @@ var endpoints = []nat.ServiceKey{
 var wideEndpoints = append(slices.Clone(endpoints),
 	nat.ServiceKey{Proto: nat.ProtoSCTP, Addr: vip(1).As16(), Port: 3868},
 	nat.ServiceKey{Proto: nat.ProtoSCTP, Addr: vip(2).As16(), Port: 9900},
+	nat.ServiceKey{Proto: nat.ProtoUDP, Addr: vip(2).As16(), Port: isakmp},
 )
+
+// isakmp is the port of both ends of the connections that ESP belongs to.
+const isakmp = 500
 
 func realServer(n int) netip.Addr {
 	a := serverNet.Addr().As4()

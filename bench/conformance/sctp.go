@@ -73,10 +73,10 @@ func (p *Packet) chunks() []byte {
 }
 
 // unanswered reports whether p, an answer of the director's own to the step's
-// packet, is one that only one side gives: a refusal by SCTP, or one from an address
-// outside. The kernel sends none from an address that is not its own.
+// packet, is one that only one side gives: a refusal by SCTP, or of the protocol, or one
+// from an address outside. The kernel sends none from an address that is not its own.
 func (s *Step) unanswered(p *wire.Packet) bool {
-	return s.Packet.Proto == nat.ProtoSCTP && refusedBySCTP(p) ||
+	return (s.Packet.Proto == nat.ProtoSCTP || s.Packet.ESP) && refusedBySCTP(p) ||
 		s.Op == FromClient && outside.Contains(s.Packet.Virtual.Addr())
 }
 

@@ -56,6 +56,7 @@ type Packet struct {
 	Next    uint8          `json:"next,omitempty"`   // SCTP: the type of a second chunk
 	Length  int            `json:"length,omitempty"` // bytes of payload
 	NoSum   bool           `json:"nosum,omitempty"`  // UDP: without a checksum
+	ESP     bool           `json:"esp,omitempty"`    // one of ESP, which belongs to the UDP connection
 	Last    bool           `json:"last,omitempty"`   // with TTL 1: not to be sent on
 	// Error makes it an ICMP error, one of complaints from 1 on, about a packet that
 	// came from where it goes, and Quote is how many bytes of that one's payload it
@@ -116,6 +117,10 @@ func (p *Packet) what() string {
 	}
 	text := "UDP"
 	switch p.Proto {
+	case nat.ProtoUDP:
+		if p.ESP {
+			text = "ESP"
+		}
 	case nat.ProtoTCP:
 		text = "TCP " + flagWords(p.Flags)
 	case nat.ProtoSCTP:
