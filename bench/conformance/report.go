@@ -76,6 +76,9 @@ func (r *Report) Write(w io.Writer) {
 			if res.NoThresholds {
 				fmt.Fprint(w, " --no-thresholds")
 			}
+			if res.Wide {
+				fmt.Fprint(w, " --wide")
+			}
 			if res.IPv6 {
 				fmt.Fprint(w, " --ipv6")
 			}

@@ -57,7 +57,7 @@ func (m *markFlags) register(cmd *cobra.Command) {
 	f.StringVar(&m.src, "src", "", "client's address or prefix")
 	f.StringVar(&m.dst, "dst", "", "destination's address or prefix")
 	f.StringVar(&m.ports, "dport", "", "destination port, or FIRST-LAST")
-	f.StringVar(&m.proto, "proto", "", "tcp or udp")
+	f.StringVar(&m.proto, "proto", "", "tcp, udp or sctp")
 	f.StringVar(&m.nic, "nic", "", "NIC that receives the packet")
 	complete.Flags(cmd, map[string]complete.Func{
 		"src": complete.Nothing, "dst": complete.Virtuals, "dport": complete.Nothing, "nic": complete.NICs, "proto": complete.Words("tcp", "udp", "sctp"),
@@ -82,7 +82,7 @@ func (m *markFlags) rule(mark string) (control.MarkRule, error) {
 		return r, err
 	}
 	if m.proto != "" && r.Protocol.Number() == 0 {
-		return r, fmt.Errorf("invalid argument %q for --proto: tcp or udp", m.proto)
+		return r, fmt.Errorf("invalid argument %q for --proto: tcp, udp or sctp", m.proto)
 	}
 	return r, nil
 }
