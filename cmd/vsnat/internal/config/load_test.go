@@ -135,6 +135,7 @@ protocol = "udp"
 [[mark]]
 mark = 0
 ports = "1000-2000"
+protocol = "sctp"
 nic = "eth1"
 [service.six]
 mark = 7
@@ -168,7 +169,7 @@ server = [{ address = "[fd00::1]:5353" }]
 	}
 	if want := []control.MarkRule{
 		{Mark: 7, Dst: netip.MustParsePrefix("2001:db8::/64"), FirstPort: 53, LastPort: 53, Protocol: control.UDP},
-		{FirstPort: 1000, LastPort: 2000, NIC: "eth1"},
+		{FirstPort: 1000, LastPort: 2000, Protocol: control.SCTP, NIC: "eth1"},
 	}; !slices.Equal(cfg.Marks, want) {
 		t.Errorf("marks %v, want %v", cfg.Marks, want)
 	}

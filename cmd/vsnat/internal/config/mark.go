@@ -30,7 +30,7 @@ func (r *reader) markRule(t *node) {
 		"src": prefix(&rule.Src),
 		"dst": prefix(&rule.Dst),
 		"protocol": func(e *entry) {
-			if s, ok := r.oneOf(e.value, "protocol", []string{string(control.TCP), string(control.UDP)}); ok {
+			if s, ok := r.oneOf(e.value, "protocol", []string{string(control.TCP), string(control.UDP), string(control.SCTP)}); ok {
 				rule.Protocol = control.Protocol(s)
 			}
 		},
