@@ -14,6 +14,7 @@ import (
 	"vsnat/bench/peer/ipvs"
 	"vsnat/conntrack/wheel"
 	"vsnat/nat"
+	"vsnat/nat/wire"
 	"vsnat/nic/netns"
 )
 
@@ -121,7 +122,7 @@ func (d *kernel) send(from side, ip []byte) (all []departed, err error) {
 					return nil, fmt.Errorf("conformance: read from the %s' TUN device: %w", side(s), err)
 				}
 				// The kernel looks for IPv6 routers and neighbours by multicast.
-				if p, ok := parse(d.buffer[:max(n, 0)]); ok && p.Dst[0] != 0xff {
+				if p, ok := parse(d.buffer[:max(n, 0)]); (ok || p.Proto == wire.ProtoESP) && p.Dst[0] != 0xff {
 					all = append(all, departed{side(s), append([]byte{}, d.buffer[:n]...)})
 				}
 			}
