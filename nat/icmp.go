@@ -61,8 +61,9 @@ func (w *Worker) errorToServer(j *job, s *conntrack.Shard, hash uint64, c *connt
 		c.InPkts++
 		j.ip.DecTTL()
 		if c.Method() == conntrack.Tunnel {
-			j.srcPort = w.tunnelPort(hash, c)
-			return w.toTunnel(j, hop, w.e.destOf(w.snap, c.Server), nil, false)
+			d := w.e.destOf(w.snap, c.Server)
+			j.srcPort = w.tunnelPort(hash, c, d)
+			return w.toTunnel(j, hop, d, nil, false)
 		}
 		return w.send(j, hop, nil)
 	}

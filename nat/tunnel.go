@@ -59,10 +59,13 @@ func (w *Worker) nextID() uint32 {
 	return w.tunnels.id
 }
 
-// tunnelPort returns the port that the connection's datagrams come from: all from
-// one, so that they stay in order, and other connections' from others
-// (udp_flow_src_port in include/net/udp.h). hash is of its client.
-func (w *Worker) tunnelPort(hash uint64, c *conntrack.Conn) uint16 {
+// tunnelPort returns the port that the connection's datagrams to d come from, if its
+// tunnel has any: all from one, so that they stay in order, and other connections'
+// from others (udp_flow_src_port in include/net/udp.h). hash is of its client.
+func (w *Worker) tunnelPort(hash uint64, c *conntrack.Conn, d *dest) uint16 {
+	if d == nil || d.tunnel.load().Type != forward.GUE {
+		return 0
+	}
 	h := uint32(hash>>32) ^ uint32(hash)
 	h ^= (binary.BigEndian.Uint32(c.Virtual[12:]) + uint32(c.VirtualPort)) * 0x9e3779b1
 	first, last := w.e.opt.Ports[0], w.e.opt.Ports[1]
@@ -154,10 +157,14 @@ func (w *Worker) wrap(j *job, o *forward.Outer, n int) bool {
 		j.f = f
 	}
 	j.f.VNet().Clear()
+	// Who sends the frame sets its link-layer addresses.
 	j.eth = j.f.Eth()
-	copy(j.eth[:l3], eth)
 	o.Put(j.eth[l3:], nil)
-	binary.BigEndian.PutUint16(j.eth[l3-2:], wire.IP(j.eth[l3:]).EtherType())
+	typ := wire.TypeIPv4
+	if o.V6() {
+		typ = wire.TypeIPv6
+	}
+	binary.BigEndian.PutUint16(j.eth[l3-2:], typ)
 	j.wrapped = n
 	return true
 }

@@ -1,6 +1,8 @@
 package forward
 
 import (
+	"encoding/binary"
+
 	"vsnat/conntrack"
 	"vsnat/nat/wire"
 )
@@ -113,19 +115,12 @@ func (o *Outer) Put(head, tail []byte) {
 		})
 		return
 	}
-	f := wire.IPv4Fields{
-		TOS:      outerClass(o.Class),
-		TotalLen: len(head) + len(tail),
-		ID:       o.ID,
-		TTL:      o.TTL,
-		Protocol: proto,
-		Src:      [4]byte(o.Src[12:]),
-		Dst:      [4]byte(o.Dst[12:]),
-	}
+	var flags uint16
 	if o.DF {
-		f.Flags = wire.IPv4DontFragment
+		flags = wire.IPv4DontFragment
 	}
-	wire.IPv4(head).Encode(&f)
+	wire.IPv4(head).EncodePlain(outerClass(o.Class), len(head)+len(tail), o.ID, flags, o.TTL, proto,
+		binary.BigEndian.Uint32(o.Src[12:]), binary.BigEndian.Uint32(o.Dst[12:]))
 }
 
 // outerClass returns the outer type of service: the inner one, but that congestion

@@ -201,11 +201,18 @@ type IPv4Fields struct {
 // Encode writes a header without options, its checksum included, to the first
 // [IPv4MinLen] bytes of b.
 func (b IPv4) Encode(f *IPv4Fields) {
+	b.EncodePlain(f.TOS, f.TotalLen, f.ID, f.Flags|uint16(f.FragmentOffset/8)&ip4OffsetMask, f.TTL, f.Protocol,
+		binary.BigEndian.Uint32(f.Src[:]), binary.BigEndian.Uint32(f.Dst[:]))
+}
+
+// EncodePlain is [IPv4.Encode] with all fields as numbers, for who writes many
+// headers: flags are those of a packet that is no fragment, the addresses are big
+// endian.
+func (b IPv4) EncodePlain(tos uint8, totalLen int, id, flags uint16, ttl, protocol uint8, src, dst uint32) {
 	h := b[:IPv4MinLen:IPv4MinLen]
-	w0 := (4<<4|IPv4MinLen/4)<<24 | uint32(f.TOS)<<16 | uint32(uint16(f.TotalLen))
-	w1 := uint32(f.ID)<<16 | uint32(f.Flags|uint16(f.FragmentOffset/8)&ip4OffsetMask)
-	w2 := uint32(f.TTL)<<24 | uint32(f.Protocol)<<16
-	src, dst := binary.BigEndian.Uint32(f.Src[:]), binary.BigEndian.Uint32(f.Dst[:])
+	w0 := (4<<4|IPv4MinLen/4)<<24 | uint32(tos)<<16 | uint32(uint16(totalLen))
+	w1 := uint32(id)<<16 | uint32(flags)
+	w2 := uint32(ttl)<<24 | uint32(protocol)<<16
 	c := ^Fold(uint64(w0) + uint64(w1) + uint64(w2) + uint64(src) + uint64(dst))
 	binary.BigEndian.PutUint32(h[ip4VerIHL:], w0)
 	binary.BigEndian.PutUint32(h[ip4ID:], w1)
