@@ -32,6 +32,7 @@ func listening(t testing.TB) (*daemon, *control.Client) {
 	r := &fakeRoutes{}
 	e.SetRoutes(r)
 	d := &daemon{log: zap.NewNop(), engine: e, guard: &fakeGuard{}, routes: newFakeWatcher(r)}
+	d.nics = newNICs(d)
 	return d, serve(t, d)
 }
 
