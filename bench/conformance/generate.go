@@ -289,8 +289,9 @@ func (g *generator) packet(op Op, u used, flags uint8) {
 	}
 	p := Packet{Proto: u.proto, Client: u.client, Virtual: u.virtual, Flags: flags, Length: length}
 	p.Last = g.chance(2)
-	if op == FromServer && outside.Contains(u.virtual.Addr()) {
-		// The kernel's own error about it would pass its IPVS once more.
+	if outside.Contains(u.virtual.Addr()) {
+		// The kernel's own error about it would pass its IPVS once more, or cannot be
+		// sent and is not counted.
 		p.Length, p.Last = min(p.Length, 100), false
 	}
 	p.NoSum = p.Proto == nat.ProtoUDP && g.chance(10)
