@@ -5,7 +5,8 @@ type Subject struct {
 	Proto            uint8
 	Src, Dst         Addr
 	SrcPort, DstPort uint16 // host order; 0 where the protocol has none
-	Length           int    // of the frame in bytes
+	TCPFlags         uint8
+	Length           int // of the frame in bytes
 	// Service and Server are those of the connection that it belonged to, if
 	// Owned.
 	Owned   bool
@@ -18,7 +19,8 @@ type Subject struct {
 func (w *Worker) Subject(i int) Subject {
 	p, j := &w.pkts[i], &w.jobs[i]
 	s := Subject{
-		Proto: p.Proto, Src: p.Src, Dst: p.Dst, SrcPort: p.SrcPort, DstPort: p.DstPort, Length: len(j.eth),
+		Proto: p.Proto, Src: p.Src, Dst: p.Dst, SrcPort: p.SrcPort, DstPort: p.DstPort,
+		TCPFlags: p.TCPFlags, Length: len(j.eth),
 	}
 	if d := w.e.destOf(w.snap, j.server); d != nil {
 		s.Owned = true

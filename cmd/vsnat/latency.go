@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"vsnat/cmd/vsnat/internal/control"
 	"vsnat/cmd/vsnat/internal/daemon"
+	"vsnat/cmd/vsnat/internal/explain"
 	"vsnat/cmd/vsnat/internal/human"
 	"vsnat/cmd/vsnat/internal/latency"
 	"vsnat/cmd/vsnat/internal/table"
@@ -23,6 +25,7 @@ func latencyCommand() *cobra.Command {
 		v                     view
 		name                  nameFlags
 		reset, record, forget bool
+		explained             bool
 		slowest               int
 	)
 	cmd := &cobra.Command{
@@ -41,6 +44,7 @@ A service is measured by itself once it is asked for: with --record, or with
 latency = true in the configuration file.`,
 		Example: `  vsnat latency
   vsnat latency --watch
+  vsnat latency --slowest 1 --explain
   vsnat latency --reset
   vsnat latency -t 192.0.2.1:80 --record
   vsnat latency -t 192.0.2.1:80 --json`,
@@ -75,10 +79,16 @@ latency = true in the configuration file.`,
 					return nil, err
 				}
 				if name.given() {
-					return r, onlyService(r, id)
+					if err := onlyService(r, id); err != nil {
+						return nil, err
+					}
+				}
+				r.Slowest = r.Slowest[:min(len(r.Slowest), slowest)]
+				if explained {
+					return r, decideNow(ctx, c, r.Slowest)
 				}
 				return r, nil
-			}, func(w io.Writer, l *daemon.Latency) error { return printLatency(w, l, slowest) })
+			}, printLatency)
 		},
 	}
 	name.register(cmd)
@@ -87,6 +97,7 @@ latency = true in the configuration file.`,
 	f.BoolVar(&reset, "reset", false, "begin anew; nothing is shown")
 	f.BoolVar(&record, "record", false, "measure this service by itself from now on")
 	f.BoolVar(&forget, "forget", false, "do not measure this service by itself any more")
+	f.BoolVar(&explained, "explain", false, "tell what would be decided about the slowest packets now, as vsnat explain does")
 	f.IntVar(&slowest, "slowest", 5, "how many of the slowest packets to show, at most 20")
 	cmd.MarkFlagsMutuallyExclusive("record", "forget")
 	return cmd
@@ -105,7 +116,7 @@ func onlyService(r *daemon.Latency, id control.ServiceID) error {
 	return nil
 }
 
-func printLatency(w io.Writer, l *daemon.Latency, slowest int) error {
+func printLatency(w io.Writer, l *daemon.Latency) error {
 	since := "in " + human.Seconds(uint32(l.Since))
 	if l.NICs == nil {
 		fmt.Fprintf(w, "Packets of %s that left %s, against a budget of %s\n\n", l.Services[0].Service, since, time.Duration(l.Budget))
@@ -142,13 +153,46 @@ func printLatency(w io.Writer, l *daemon.Latency, slowest int) error {
 		fmt.Fprintln(w, "\nReceive to sent")
 		printHistogram(w, &l.Receive)
 	}
-	if n := min(slowest, len(l.Slowest)); n > 0 {
+	if len(l.Slowest) > 0 {
 		fmt.Fprintln(w, "\nSlowest packets of the last minute")
-		if err := printSlowest(w, l.Slowest[:n]); err != nil {
+		if err := printSlowest(w, l.Slowest); err != nil {
 			return err
 		}
 	}
+	for i := range l.Slowest {
+		if p := &l.Slowest[i]; p.Now != nil {
+			fmt.Fprintf(w, "\nA packet like the one that took %s, if it came now\n", human.Nanoseconds(p.Total))
+			if err := explain.Write(w, p.Now); err != nil {
+				return err
+			}
+		}
+	}
 	return printMachine(w, &l.Machine)
+}
+
+// decideNow asks what would become of packets like these now. Of those that nobody
+// can be asked about, such as ICMP errors, it tells nothing.
+func decideNow(ctx context.Context, c *control.Client, all []daemon.SlowPacket) error {
+	for i := range all {
+		p := &all[i]
+		q := control.Question{Protocol: control.Protocol(p.Protocol), Flags: p.TCPFlags, NIC: p.NIC}
+		var errFrom, errTo error
+		q.From, errFrom = netip.ParseAddrPort(p.Source)
+		q.To, errTo = netip.ParseAddrPort(p.Dest)
+		if errFrom != nil || errTo != nil || q.Check() != nil {
+			continue
+		}
+		d, err := c.Explain(ctx, q)
+		refused := (*control.Error)(nil)
+		if errors.As(err, &refused) {
+			continue // its NIC has left, or the like
+		}
+		if err != nil {
+			return err
+		}
+		p.Now = d
+	}
+	return nil
 }
 
 func printSlowest(w io.Writer, all []daemon.SlowPacket) error {

@@ -75,14 +75,14 @@ func TestTablesFit(t *testing.T) {
 				Budget: 100_000, Since: 1e8, Times: times, NICs: []daemon.NICLatency{{Name: nic, Times: times}, {Name: nic, Times: times}},
 				Services: []daemon.ServiceLatency{{Service: id, Verdict: summary, Receive: summary}}, Slowest: []daemon.SlowPacket{slow, slow},
 				Machine: daemon.Machine{Gaps: daemon.Waits{Count: 12000, Sum: 60e9, Longest: 59e9}, RunQueue: 60e9, Stolen: 1},
-			}, 2)
+			})
 		},
 		"latency of a service": func(w io.Writer) error {
 			l := &daemon.Latency{Budget: 100_000, Times: times, Services: []daemon.ServiceLatency{{Service: id, Verdict: summary, Receive: summary}}, Slowest: []daemon.SlowPacket{slow}}
 			if err := onlyService(l, id); err != nil {
 				return err
 			}
-			return printLatency(w, l, 1)
+			return printLatency(w, l)
 		},
 		"server": func(w io.Writer) error {
 			return printServers(w, []control.ServiceEntry{{Service: control.Service{ServiceID: id, Scheduler: "lblcr"}, Servers: []control.ServerEntry{entry}}})

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -48,6 +49,18 @@ func TestLatency(t *testing.T) {
 	}
 	if out := s.must("director", bin("vsnat"), "latency"); !strings.Contains(out, "wake-up ") || !strings.Contains(out, "scheduling gaps") {
 		t.Errorf("vsnat latency:\n%s", out)
+	}
+	out := s.must("director", bin("vsnat"), "latency", "--slowest", "3", "--explain", "--json")
+	if err := json.Unmarshal([]byte(out), &l); err != nil || len(l.Slowest) != 3 {
+		t.Fatalf("%v, %d slow packets:\n%s", err, len(l.Slowest), out)
+	}
+	for _, p := range l.Slowest {
+		if p.Now == nil || p.Now.Packet.DstPort == 0 || p.Now.Verdict == "" {
+			t.Errorf("not explained: %+v", p)
+		}
+	}
+	if out := s.must("director", bin("vsnat"), "latency", "--slowest", "1", "--explain"); !strings.Contains(out, "if it came now") {
+		t.Errorf("vsnat latency --explain:\n%s", out)
 	}
 	s.must("director", bin("vsnat"), "latency", "--reset")
 	if l := report[daemon.Latency](s, "latency"); l.Receive.Count != 0 || len(l.Slowest) != 0 {

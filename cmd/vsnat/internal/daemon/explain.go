@@ -131,15 +131,21 @@ func headers(h *nat.Headers) control.Headers {
 		Src: netip.AddrFrom16(h.Src).Unmap(), Dst: netip.AddrFrom16(h.Dst).Unmap(), SrcPort: h.SrcPort, DstPort: h.DstPort,
 		TTL: h.TTL, Length: h.Length,
 	}
-	for i, name := range control.FlagNames {
-		if h.TCPFlags>>i&1 != 0 {
-			c.TCPFlags = append(c.TCPFlags, name)
-		}
-	}
+	c.TCPFlags = flagNames(h.TCPFlags)
 	if h.Proto == wire.ProtoICMP || h.Proto == wire.ProtoICMPv6 {
 		c.ICMPType, c.ICMPCode = &h.ICMPType, &h.ICMPCode
 	}
 	return c
+}
+
+// flagNames returns the names of a segment's flags.
+func flagNames(flags uint8) (names []string) {
+	for i, name := range control.FlagNames {
+		if flags>>i&1 != 0 {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // hardware returns a link-layer address, "" for the one of a frame that was never

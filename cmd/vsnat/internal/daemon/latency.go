@@ -59,7 +59,8 @@ type SlowPacket struct {
 	Protocol string             `json:"protocol"`
 	Source   string             `json:"source"`      // as it came
 	Dest     string             `json:"destination"` // as it came
-	Length   int                `json:"length"`      // of the frame, in bytes
+	TCPFlags []string           `json:"tcp_flags,omitempty"`
+	Length   int                `json:"length"` // of the frame, in bytes
 	Service  *control.ServiceID `json:"service,omitempty"`
 	Server   string             `json:"server,omitempty"`
 	Verdict  string             `json:"verdict"`
@@ -70,6 +71,9 @@ type SlowPacket struct {
 	// should run, and this program stood still for garbage collection.
 	Gap int64 `json:"scheduling_gap_ns"`
 	GC  int64 `json:"gc_pause_ns"`
+	// Now is what would be decided about such a packet now. The director does not
+	// tell it: vsnat latency --explain asks for it.
+	Now *control.Decision `json:"now,omitempty"`
 }
 
 const (
@@ -217,7 +221,7 @@ func (n *nics) slowest(r *Latency, now time.Time) {
 		s := &p.Subject
 		told := SlowPacket{
 			Ago: time.Duration(now.UnixNano() - p.Sent).Seconds(), NIC: p.nic, Protocol: protocolName(s.Proto),
-			Source: endpointText(s.Src, s.SrcPort), Dest: endpointText(s.Dst, s.DstPort), Length: s.Length,
+			Source: endpointText(s.Src, s.SrcPort), Dest: endpointText(s.Dst, s.DstPort), TCPFlags: tcpFlags(s), Length: s.Length,
 			Verdict: kindName(p.Kind), Total: p.Total(), Parts: p.Parts(), Batch: p.Batch,
 		}
 		if s.Owned {
@@ -228,6 +232,14 @@ func (n *nics) slowest(r *Latency, now time.Time) {
 		told.Gap, told.GC = latency.Overlap(while, gaps), latency.Overlap(while, pauses)
 		r.Slowest = append(r.Slowest, told)
 	}
+}
+
+// tcpFlags returns the names of the packet's flags, if it is a segment.
+func tcpFlags(s *nat.Subject) []string {
+	if s.Proto != nat.ProtoTCP {
+		return nil
+	}
+	return flagNames(s.TCPFlags)
 }
 
 // endpointText writes an address, and its port if there is one.

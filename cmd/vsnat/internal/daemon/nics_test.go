@@ -376,7 +376,8 @@ func TestStatusAndLatency(t *testing.T) {
 	others.send(segment(otherNIC, other, from(1), wire.SYN|wire.ACK))
 	_, clients := w.at(clientNIC)
 	clients.receive()
-	eventually(t, "the counters are there", func() bool { return d.engine.Total().OutPkts == 1 })
+	// Workers tell their counts when they have sent.
+	eventually(t, "the counters are there", func() bool { t := d.engine.Total(); return t.OutPkts == 1 && t.InPkts == 1 })
 	s := d.status()
 	if s.Services != 1 || s.Connections.Now != 1 || s.Connections.Max != 1000 || s.Total.Conns != 1 || s.Guard != "fake" {
 		t.Errorf("%+v", s)
