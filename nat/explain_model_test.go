@@ -388,7 +388,7 @@ func (m *explainModel) fail(format string, args ...any) {
 // TestExplainIsWhatHappens is the law of explanations, for random services, servers,
 // connections and packets.
 func TestExplainIsWhatHappens(t *testing.T) {
-	seeds := []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}
+	seeds := []uint64{1, 2, 3, 4, 5, 6, 7, 8}
 	if s, err := strconv.ParseUint(os.Getenv("VSNAT_SEED"), 10, 64); err == nil {
 		seeds = []uint64{s}
 	}
@@ -399,14 +399,14 @@ func TestExplainIsWhatHappens(t *testing.T) {
 	for _, seed := range seeds {
 		m := newExplainModel(t, seed)
 		m.log = append(m.log, fmt.Sprintf("VSNAT_SEED=%d", seed))
-		for n := range 500 {
+		for n := range 350 {
 			m.step(n)
 		}
 		for k, n := range m.seen {
 			seen[k] += n
 		}
 	}
-	if len(seeds) < 10 {
+	if len(seeds) < 8 {
 		return
 	}
 	t.Log(seen)
