@@ -6,3 +6,15 @@ TEXT ·prefetch(SB), NOSPLIT, $0-8
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
 	RET
+
+// func prefetchBucket(b *bucket)
+TEXT ·prefetchBucket(SB), NOSPLIT, $0-8
+	MOVQ b+0(FP), AX
+	PREFETCHT0 (AX)
+	RET
+
+// func prefetchExtension(x *Ext)
+TEXT ·prefetchExtension(SB), NOSPLIT, $0-8
+	MOVQ x+0(FP), AX
+	PREFETCHT0 (AX)
+	RET

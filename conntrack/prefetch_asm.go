@@ -6,3 +6,13 @@ package conntrack
 //
 //go:noescape
 func prefetch(c *Conn)
+
+// prefetchBucket asks for the first of a bucket's two cache lines.
+//
+//go:noescape
+func prefetchBucket(b *bucket)
+
+// prefetchExtension asks for an extension, which is one cache line.
+//
+//go:noescape
+func prefetchExtension(x *Ext)

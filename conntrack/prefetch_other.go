@@ -4,3 +4,7 @@ package conntrack
 
 // prefetch does nothing: Go has no way to ask for it here.
 func prefetch(*Conn) {}
+
+func prefetchBucket(*bucket) {}
+
+func prefetchExtension(*Ext) {}

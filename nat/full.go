@@ -151,7 +151,7 @@ func (w *Worker) echoReply(j *job, id uint16) (Verdict, bool) {
 
 // noteNext notes what the far end awaits after a FIN. The shard s is locked.
 func (w *Worker) noteNext(j *job, s *conntrack.Shard, c *conntrack.Conn) {
-	if w.pkt.TCPFlags&wire.FIN == 0 || w.pkt.Frag {
+	if w.pkt.Frag {
 		return
 	}
 	if t, x := wire.TCP(j.l4), s.Ext(c); t.IsValid() && x != nil {

@@ -4,6 +4,7 @@ import (
 	"vsnat/conntrack"
 	"vsnat/conntrack/state"
 	"vsnat/nat/forward"
+	"vsnat/nat/wire"
 	"vsnat/nic"
 	"vsnat/sched"
 )
@@ -76,19 +77,23 @@ func (w *Worker) inboundLocked(j *job, s *conntrack.Shard, hash uint64, key *con
 	j.server, j.toServer = c.Server, true
 	full := c.Method() == conntrack.Full
 	if full {
-		if v, ok := w.local(j, s, c, d); !ok {
-			return v
+		if x := s.Ext(c); x == nil || x.LocalPort == 0 || finished(c) {
+			if v, ok := w.local(j, s, c, d); !ok {
+				return v
+			}
 		}
 	}
 	n := w.counts.of(c.Server)
 	n.InPkts++
 	n.InBytes += w.bytes(j)
 	c.InBytes += w.bytes(j)
-	over := full && finished(c)
+	before := c.State
 	w.step(j, c, d, state.Input)
-	if full {
-		w.notePort(s, c, over)
+	if full && w.pkt.TCPFlags&wire.FIN != 0 {
 		w.noteNext(j, s, c)
+	}
+	if full && c.State != before {
+		w.notePort(s, c, before)
 	}
 	v := w.toServer(j, c, d)
 	c.InPkts++
@@ -332,8 +337,10 @@ func (w *Worker) toServer(j *job, c *conntrack.Conn, d *dest) Verdict {
 		if w.cannotRewrite(c.Proto, c.ClientPort, x.LocalPort) {
 			return drop(Fragment)
 		}
-		if v, ok := w.extended(j, c, hop, false); !ok {
-			return v
+		if c.Flags&(conntrack.Proxied|conntrack.InSeq) != 0 {
+			if v, ok := w.extended(j, c, hop, false); !ok {
+				return v
+			}
 		}
 		if !forward.FullIn(j.ip, j.l4, j.partial(), c, x) {
 			return drop(Truncated)

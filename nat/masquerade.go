@@ -148,19 +148,22 @@ func (w *Worker) goesOut(j *job, n *inside, sport, dport uint16) Verdict {
 		c.Dest, c.DestPort = p.Dst, dport
 		w.watch.made(c, nil)
 	}
-	over := finished(c)
-	if fresh || over && !s.HasPort(c) {
-		if over && p.TCPFlags&wire.SYN == 0 || !w.takePort(j, s, c, w.snap.pools[n.pool], hop) {
+	before := c.State
+	lost := finished(c) && !s.HasPort(c)
+	if fresh || lost {
+		if lost && p.TCPFlags&wire.SYN == 0 || !w.takePort(j, s, c, w.snap.pools[n.pool], hop) {
 			if fresh {
 				s.Remove(c)
 			}
 			return drop(NoPort)
 		}
 	}
-	w.stepOutbound(s, c, state.Input, over)
+	w.stepOutbound(s, c, state.Input, before)
 	c.InPkts++
-	if p.Proto == ProtoTCP {
+	if p.TCPFlags&wire.FIN != 0 {
 		w.noteNext(j, s, c)
+	}
+	if c.Flags&conntrack.InSeq != 0 {
 		if v, ok := w.extended(j, c, hop, false); !ok {
 			return v
 		}
@@ -221,8 +224,8 @@ func (w *Worker) backInside(j *job, s *conntrack.Shard, c *conntrack.Conn) Verdi
 		return v
 	}
 	c.Flags |= conntrack.Answered
-	w.stepOutbound(s, c, state.Output, finished(c))
-	if c.Proto == ProtoTCP {
+	w.stepOutbound(s, c, state.Output, c.State)
+	if c.Flags&conntrack.InSeq != 0 {
 		if v, ok := w.extended(j, c, hop, true); !ok {
 			return v
 		}
@@ -247,8 +250,8 @@ const (
 )
 
 // stepOutbound follows the state machine over the packet, and renews the connection.
-// over says whether it was over before.
-func (w *Worker) stepOutbound(s *conntrack.Shard, c *conntrack.Conn, dir state.Dir, over bool) {
+// before is its state before the packet.
+func (w *Worker) stepOutbound(s *conntrack.Shard, c *conntrack.Conn, dir state.Dir, before uint8) {
 	timeout := int64(outboundEcho)
 	switch c.Proto {
 	case ProtoTCP:
@@ -258,7 +261,7 @@ func (w *Worker) stepOutbound(s *conntrack.Shard, c *conntrack.Conn, dir state.D
 		if next == state.TCPEstablished {
 			timeout = max(timeout, outboundTCP)
 		}
-		w.notePort(s, c, over)
+		w.notePort(s, c, before)
 	case ProtoUDP:
 		timeout = outboundUDP
 		if c.Flags&conntrack.Answered != 0 && w.now-c.Created() > streamAge {

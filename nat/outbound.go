@@ -95,14 +95,14 @@ func (w *Worker) fromServer(j *job, s *conntrack.Shard, c *conntrack.Conn, d *de
 	if !renews {
 		return
 	}
-	over := finished(c)
+	before := c.State
 	if d != nil {
 		w.observe(c, d)
 	}
 	if d != nil || c.Method() == conntrack.Bypass {
 		w.step(j, c, d, state.Output)
-		if c.Method() == conntrack.Full {
-			w.notePort(s, c, over)
+		if c.State != before && c.Method() == conntrack.Full {
+			w.notePort(s, c, before)
 		}
 	}
 	if c.Flags&conntrack.OnePacket == 0 { // else it is in no table

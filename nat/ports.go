@@ -43,7 +43,7 @@ func (w *Worker) takePort(j *job, s *conntrack.Shard, c *conntrack.Conn, pool *p
 	w.nextPort++
 	place := uint32(w.e.table.Hash(c.Proto, c.Dest, c.DestPort)>>16) + w.nextPort
 	tries := min(pool.count, uint32(max(portTries/len(addrs), fewTries)))
-	for _, over := range [...]bool{false, true} {
+	for _, taken := range [...]bool{false, true} {
 		for i := range addrs {
 			local := addrs[(first+i)%len(addrs)]
 			if !w.snap.locals.has(&local) {
@@ -58,7 +58,7 @@ func (w *Worker) takePort(j *job, s *conntrack.Shard, c *conntrack.Conn, pool *p
 				if w.portTaken(c.Proto, local, port) {
 					continue
 				}
-				if over {
+				if taken {
 					if next, ok := s.TakePortOver(c, local, port, w.now-overRest); ok {
 						w.nextPort += n
 						succeed(j, c, s.Ext(c), next)
@@ -85,18 +85,17 @@ func (w *Worker) portTaken(proto uint8, addr Addr, port uint16) bool {
 
 // finished reports whether a connection is over, so that its port is another's
 // if need be.
-func finished(c *conntrack.Conn) bool {
-	if c.Proto != ProtoTCP {
-		return false
-	}
-	s := state.TCP(c.State)
-	return s == state.TCPTimeWait || s == state.TCPClose
+func finished(c *conntrack.Conn) bool { return over(c.Proto, c.State) }
+
+// over is finished for a connection of that protocol in that state.
+func over(proto, st uint8) bool {
+	return proto == ProtoTCP && (state.TCP(st) == state.TCPTimeWait || state.TCP(st) == state.TCPClose)
 }
 
 // notePort tells the book of ports that the connection is over, or is not after
-// all; was says what it was before the packet.
-func (w *Worker) notePort(s *conntrack.Shard, c *conntrack.Conn, was bool) {
-	if is := finished(c); is != was {
+// all; was is its state before the packet.
+func (w *Worker) notePort(s *conntrack.Shard, c *conntrack.Conn, was uint8) {
+	if is := finished(c); is != over(c.Proto, was) {
 		s.NotePort(c, is, w.now)
 	}
 }

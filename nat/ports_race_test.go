@@ -3,6 +3,7 @@ package nat
 import (
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"vsnat/nat/wire"
@@ -16,12 +17,15 @@ func TestWorkersShareAPool(t *testing.T) {
 	b.pools(Pool{Name: DefaultPool, Addrs: []Addr{lip.As16()}, First: 1000, Last: 1199})
 	const workers, rounds = 4, 60
 	var all sync.WaitGroup
+	var clock atomic.Int64 // some worker's time; no connection is given up within all of it
+	clock.Store(b.now)
 	for n := range workers {
 		w, back := b.e.NewWorker(clientNIC), b.e.NewWorker(serverNIC)
 		all.Go(func() {
 			batch := nic.Batch{N: 8}
 			for round := range rounds {
-				now := b.now + int64(round)*1e9
+				now := b.now + int64(round)*5e8
+				clock.Store(now)
 				for i := range batch.N {
 					from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(100 + n)}), uint16(1000+round*batch.N+i))
 					batch.Frames[i] = packet(ProtoTCP, from, vip, wire.SYN, nil)
@@ -48,14 +52,12 @@ func TestWorkersShareAPool(t *testing.T) {
 	stop := make(chan struct{})
 	var ends sync.WaitGroup
 	ends.Go(func() {
-		for i := int64(0); ; i++ {
+		for {
 			select {
 			case <-stop:
 				return
 			default:
-				// Resets end connections in time; those half open, which last for 60
-				// seconds, are to be there when the answer comes.
-				b.e.Expire(b.now+min(i*1e8, (rounds-1)*1e9), 64)
+				b.e.Expire(clock.Load(), 64)
 			}
 		}
 	})

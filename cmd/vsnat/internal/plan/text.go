@@ -80,6 +80,9 @@ func (c *Change) text() string {
 	case KindMarks:
 		fmt.Fprintf(&b, "mark rules: %s -> %s", orNone(c.Fields[0].From), orNone(c.Fields[0].To))
 		return b.String()
+	case KindPools, KindInside:
+		fmt.Fprintf(&b, "%s: %s -> %s", c.Kind, orNone(c.Fields[0].From), orNone(c.Fields[0].To))
+		return b.String()
 	default:
 		fmt.Fprintf(&b, "%s %s: %s -> %s", c.Kind, c.Name, c.Fields[0].From, c.Fields[0].To)
 		return b.String()
