@@ -60,7 +60,22 @@ func told(err error) string {
 	case errors.Is(err, syscall.EACCES) && strings.HasPrefix(err.Error(), "control: "):
 		return fmt.Sprintf("the socket %s belongs to the user that runs vsnat, and its group if `vsnat run --socket-group' has named one: be one of them", control.SocketPath())
 	}
+	if text, ok := exclusive(err.Error()); ok {
+		return text
+	}
 	return bare(err.Error())
+}
+
+// exclusive puts into plain words what cobra says of options that exclude each
+// other: "if any flags in the group [a b] are set none of the others can be; [a b]
+// were all set".
+func exclusive(text string) (string, bool) {
+	_, set, ok := strings.Cut(text, "none of the others can be; [")
+	names, _, closed := strings.Cut(set, "] were all set")
+	if !ok || !closed {
+		return "", false
+	}
+	return "--" + strings.ReplaceAll(names, " ", " and --") + " exclude each other", true
 }
 
 // bare cuts off the names of packages that an error begins with.

@@ -69,6 +69,10 @@ func TestTold(t *testing.T) {
 		want string
 	}{
 		{errors.New("x: y"), "x: y"},
+		{
+			errors.New("if any flags in the group [full requests] are set none of the others can be; [full requests] were all set"),
+			"--full and --requests exclude each other",
+		},
 		{fmt.Errorf("x: %w", &control.Error{Op: control.Set, Message: "nat: set drop_packet: 9 is not in 0..3"}), "set drop_packet: 9 is not in 0..3"},
 		{&control.Error{Message: "daemon: nat: there"}, "there"},
 		{errors.New("daemon: missing CAP_NET_RAW (packet sockets)"), "missing CAP_NET_RAW (packet sockets)"},
@@ -82,5 +86,19 @@ func TestTold(t *testing.T) {
 		if got := told(c.err); got != c.want {
 			t.Errorf("%q, want %q", got, c.want)
 		}
+	}
+}
+
+// What cobra says of options that exclude each other is still what is put into
+// plain words.
+func TestOptionsThatExclude(t *testing.T) {
+	cmd := &cobra.Command{Use: "x", RunE: func(*cobra.Command, []string) error { return nil }, SilenceErrors: true, SilenceUsage: true}
+	cmd.Flags().Bool("a", false, "")
+	cmd.Flags().Bool("b", false, "")
+	cmd.MarkFlagsMutuallyExclusive("a", "b")
+	cmd.SetArgs([]string{"--a", "--b"})
+	err := cmd.Execute()
+	if err == nil || told(err) != "--a and --b exclude each other" || !isUsage(err, cmd) {
+		t.Errorf("%v", err)
 	}
 }
