@@ -78,6 +78,9 @@ func (x *extensions) bytes() int {
 	return len(x.chunks)*extChunkSize + cap(x.chunks)*wordSize
 }
 
+// Extended reports whether the connection has an extension.
+func (c *Conn) Extended() bool { return c.ext != 0 }
+
 // Ext returns the connection's extension, or nil if it has none. It is good as
 // long as the *Conn.
 func (s *Shard) Ext(c *Conn) *Ext {

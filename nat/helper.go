@@ -30,10 +30,10 @@ func (w *Worker) giveHelper(c *conntrack.Conn) {
 // right. hop is where it goes. It reports false and a verdict if it goes no
 // further. The connection's shard is locked.
 func (w *Worker) extended(j *job, c *conntrack.Conn, hop *nic.Hop, fromServer bool) (Verdict, bool) {
-	x := w.e.table.Home(c.Ref()).Ext(c)
-	if x == nil {
+	if !c.Extended() {
 		return Verdict{}, true
 	}
+	x := w.e.table.Home(c.Ref()).Ext(c)
 	switch {
 	case c.Flags&conntrack.Proxied == 0:
 	case fromServer:
