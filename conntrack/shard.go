@@ -150,9 +150,16 @@ func (s *Shard) Insert(hash uint64, k *Key, now int64) *Conn {
 // counts as 0. The wheel is touched only if the timer must fire earlier than
 // the wheel has it: a later time is found out when that comes.
 func (s *Shard) Arm(c *Conn, now, timeout int64) {
+	c.SetTimeout(timeout)
+	s.arm(c, now, timeout)
+}
+
+// Rearm is [Shard.Arm] with the connection's timeout as it is.
+func (s *Shard) Rearm(c *Conn, now int64) { s.arm(c, now, c.Timeout()) }
+
+func (s *Shard) arm(c *Conn, now, timeout int64) {
 	now = min(now, MaxTime)
 	at := now + min(max(timeout, 0), MaxTime-now)
-	c.SetTimeout(timeout)
 	c.Expires = at
 	if due := tickOf(at); c.due == 0 || due < c.due {
 		c.due = uint32(s.wheel.Set(c.ref.id(), int64(due)))

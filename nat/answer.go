@@ -194,8 +194,7 @@ func (w *Worker) answer(f *nic.Frame, n int, to Addr, back wire.Ethernet, from i
 	eth.SetType(wire.IP(eth.Payload()).EtherType())
 	port := w.index
 	if hop := w.hop(to); hop.State == nic.HopResolved && !linkLocal(&to) {
-		eth.SetDst(hop.DstMAC)
-		eth.SetSrc(hop.SrcMAC)
+		eth.SetAddrs(&hop.DstMAC, &hop.SrcMAC)
 		port = hop.Index
 	} else if back != nil {
 		eth.SetDst(back.Src())

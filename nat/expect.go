@@ -85,7 +85,7 @@ func (w *Worker) expect(a *agreement) bool {
 		timeout = w.e.timeouts.Load().TCP[state.TCPListen]
 	}
 	c.SetTimeout(timeout)
-	s.Arm(c, w.now, c.Timeout())
+	s.Rearm(c, w.now)
 	return true
 }
 

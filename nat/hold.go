@@ -123,8 +123,7 @@ func (w *Worker) retryHeld() {
 		switch {
 		case hop.State == nic.HopResolved:
 			eth := wire.Ethernet(h.frame.Eth())
-			eth.SetDst(hop.DstMAC)
-			eth.SetSrc(hop.SrcMAC)
+			eth.SetAddrs(&hop.DstMAC, &hop.SrcMAC)
 			w.leave(h, hop)
 		case age >= holdTime, hop.State == nic.HopFailed && age >= holdFailed, hop.State == nic.HopNoRoute:
 			w.release(h, heldFree, w.unreachable(h))

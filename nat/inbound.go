@@ -13,10 +13,10 @@ import (
 // ip_vs_core.c).
 func (w *Worker) inbound(j *job) Verdict {
 	p := w.pkt
-	key := conntrack.Key{
-		Client: p.Src, ClientPort: p.SrcPort,
-		Virtual: p.Dst, VirtualPort: p.DstPort, Proto: p.Proto,
-	}
+	// Field by field: a literal is made elsewhere and copied.
+	var key conntrack.Key
+	key.Client, key.ClientPort = p.Src, p.SrcPort
+	key.Virtual, key.VirtualPort, key.Proto = p.Dst, p.DstPort, p.Proto
 	s := w.e.table.Shard(j.hash)
 	s.Lock()
 	v := w.inboundLocked(j, s, j.hash, &key)
@@ -100,7 +100,7 @@ func (w *Worker) inboundLocked(j *job, s *conntrack.Shard, hash uint64, key *con
 	if c.Flags&conntrack.OnePacket != 0 {
 		w.settle(c, d)
 	} else {
-		s.Arm(c, w.now, c.Timeout())
+		s.Rearm(c, w.now)
 	}
 	return v
 }

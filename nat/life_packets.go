@@ -130,7 +130,7 @@ func (w *Worker) ruledSegment(j *job, s *conntrack.Shard, c *conntrack.Conn, d *
 		d.tell(a)
 		d.recount(c)
 		// The other side has this long to hear of it, too.
-		s.Arm(c, w.now, c.Timeout())
+		s.Rearm(c, w.now)
 	}
 	return ends, v
 }

@@ -106,7 +106,7 @@ func (w *Worker) fromServer(j *job, s *conntrack.Shard, c *conntrack.Conn, d *de
 		}
 	}
 	if c.Flags&conntrack.OnePacket == 0 { // else it is in no table
-		s.Arm(c, w.now, c.Timeout())
+		s.Rearm(c, w.now)
 	}
 }
 

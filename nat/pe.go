@@ -170,6 +170,6 @@ func (w *Worker) templateOut(spec *ServiceSpec, d *dest, data []byte) conntrack.
 		c.SetWhy(conntrack.Scheduled)
 	}
 	w.e.table.Hold(c.Ref())
-	s.Arm(c, w.now, c.Timeout())
+	s.Rearm(c, w.now)
 	return c.Ref()
 }

@@ -113,7 +113,7 @@ func (w *Worker) template(j *job, svc *service, spec *ServiceSpec) (conntrack.Re
 	w.watch.named(c)
 	w.e.table.Hold(c.Ref())
 	// Only a new connection renews a template.
-	s.Arm(c, w.now, c.Timeout())
+	s.Rearm(c, w.now)
 	return c.Ref(), d, why, Verdict{}
 }
 

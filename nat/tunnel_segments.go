@@ -81,8 +81,7 @@ func (w *Worker) sendSegments(j *job, hop *nic.Hop, o *forward.Outer, n int) Ver
 		f := w.tunnels.next(head)
 		eth := wire.Ethernet(f.Eth())
 		copy(eth[:l3], j.eth)
-		eth.SetDst(hop.DstMAC)
-		eth.SetSrc(hop.SrcMAC)
+		eth.SetAddrs(&hop.DstMAC, &hop.SrcMAC)
 		f.Tail = s.Next(eth[l3+n:])
 		if !o.DF {
 			o.ID = uint16(w.nextID())

@@ -448,8 +448,7 @@ func (w *Worker) send(j *job, hop *nic.Hop, from *conntrack.Conn) Verdict {
 		}
 		return holding
 	}
-	j.eth.SetDst(hop.DstMAC)
-	j.eth.SetSrc(hop.SrcMAC)
+	j.eth.SetAddrs(&hop.DstMAC, &hop.SrcMAC)
 	w.mapTag(j.f, hop)
 	if j.long {
 		if !w.sendPieces(j.f, hop, j.i) {
@@ -457,7 +456,11 @@ func (w *Worker) send(j *job, hop *nic.Hop, from *conntrack.Conn) Verdict {
 		}
 		return forwarded
 	}
-	w.out = append(w.out, Out{Frame: j.f, Port: hop.Index, From: j.i, Kind: Forward})
+	// Field by field, as above.
+	n := len(w.out)
+	w.out = append(w.out, Out{})
+	o := &w.out[n]
+	o.Frame, o.Port, o.From, o.Kind = j.f, hop.Index, j.i, Forward
 	return forwarded
 }
 

@@ -45,6 +45,14 @@ func (b Ethernet) Type() uint16 { return binary.BigEndian.Uint16(b[ethType:]) }
 // SetDst sets the destination address.
 func (b Ethernet) SetDst(a [6]byte) { copy(b[ethDst:], a[:]) }
 
+// SetAddrs sets both addresses.
+func (b Ethernet) SetAddrs(dst, src *[6]byte) {
+	h := b[:ethType:ethType]
+	binary.LittleEndian.PutUint64(h, uint64(binary.LittleEndian.Uint32(dst[:]))|
+		uint64(binary.LittleEndian.Uint16(dst[4:]))<<32|uint64(binary.LittleEndian.Uint16(src[:]))<<48)
+	binary.LittleEndian.PutUint32(h[8:], binary.LittleEndian.Uint32(src[2:]))
+}
+
 // SetSrc sets the source address.
 func (b Ethernet) SetSrc(a [6]byte) { copy(b[ethSrc:], a[:]) }
 

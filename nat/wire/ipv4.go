@@ -169,9 +169,12 @@ func (b IPv4) SetChecksum(c uint16) { binary.BigEndian.PutUint16(b[ip4Checksum:]
 // DecTTL takes one hop off the time to live and corrects the header checksum.
 // The caller has seen that the time to live is not 0.
 func (b IPv4) DecTTL() {
-	old := binary.BigEndian.Uint16(b[ip4TTL:])
-	b[ip4TTL]--
-	b.SetChecksum(Update16(b.Checksum(), old, binary.BigEndian.Uint16(b[ip4TTL:])))
+	// Time to live, protocol and checksum are one word, read and written at once: a
+	// part of it that was just written by itself would be waited for.
+	w := binary.BigEndian.Uint32(b[ip4TTL:])
+	old := uint16(w >> 16)
+	now := old - 1<<8
+	binary.BigEndian.PutUint32(b[ip4TTL:], uint32(now)<<16|uint32(Update16(uint16(w), old, now)))
 }
 
 // SetSrc sets the source address and corrects the header checksum.
