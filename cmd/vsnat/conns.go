@@ -42,6 +42,9 @@ an address, an address with a port, or a network.`,
 			if limit < 0 {
 				return fmt.Errorf("invalid argument %d for --limit: at least 0", limit)
 			}
+			if err := f.check(); err != nil {
+				return err
+			}
 			if cmd.Flags().Changed("watch") {
 				return watchConns(cmd, &v, &f, limit)
 			}
@@ -79,18 +82,36 @@ an address, an address with a port, or a network.`,
 	flags.Var(&f.virtual, "vip", "only to this virtual `ENDPOINT`")
 	flags.Var(&f.server, "server", "only of servers at this `ENDPOINT`")
 	flags.StringSliceVar(&f.states, "state", nil, "only in these states, such as established")
-	flags.StringVar(&f.proto, "proto", "", "only of this protocol: tcp, udp or sctp")
+	flags.StringVar(&f.proto, "proto", "", "only of this protocol: "+strings.Join(connProtocols, ", "))
 	flags.StringSliceVar(&f.why, "why", nil, "only those that have their server for this, such as moved")
 	flags.BoolVar(&f.templates, "templates", false, "only persistence templates")
 	flags.IntVar(&limit, "limit", 0, "at most so many; 0 is all")
 	v.registerWatched(cmd)
 	complete.Flags(cmd, map[string]complete.Func{
 		"client": complete.Nothing, "vip": complete.Virtuals, "server": complete.AllServers, "limit": complete.Nothing,
-		"proto": complete.Words("tcp", "udp", "sctp"), "state": complete.Words(stateNames()...),
-		"why": complete.Words("scheduled", "template", "helper", "moved", "bypass", "synced"),
+		"proto": complete.Words(connProtocols...), "state": complete.Words(stateNames()...),
+		"why": complete.Words(connReasons...),
 	})
 	flags.Lookup("json").Usage = "print JSON, one object a line"
 	return cmd
+}
+
+// What the filters of connections may say. Templates of a mark's service have the
+// protocol ip, and pings that are masqueraded icmp and icmpv6.
+var (
+	connProtocols = []string{"tcp", "udp", "sctp", "icmp", "icmpv6", "ip"}
+	connReasons   = []string{"scheduled", "template", "helper", "moved", "bypass", "synced"}
+)
+
+// wordsOf returns an error if one of the words that a flag was given is none of
+// those it may be: a slip must not look like a table without such entries.
+func wordsOf(flag string, given, all []string) error {
+	for _, w := range given {
+		if !oneOf(all, w) {
+			return fmt.Errorf("invalid argument %q for --%s: choose of %s", w, flag, strings.Join(all, ", "))
+		}
+	}
+	return nil
 }
 
 // stateNames are the names of all states, in small letters.
@@ -108,6 +129,7 @@ func stateNames() (names []string) {
 	}
 	add(state.Name(nat.ProtoUDP, 0))
 	add(state.TemplateName(true))
+	add(state.TemplateName(false))
 	return names
 }
 
@@ -160,6 +182,19 @@ func (f *connFilter) takes(c *control.Connection) bool {
 		(f.proto == "" || strings.EqualFold(f.proto, string(c.Protocol))) &&
 		(!f.templates || c.Template) &&
 		oneOf(f.states, c.State) && oneOf(f.why, c.Why)
+}
+
+// check returns what is wrong with the filter.
+func (f *connFilter) check() error {
+	if f.proto != "" {
+		if err := wordsOf("proto", []string{f.proto}, connProtocols); err != nil {
+			return err
+		}
+	}
+	if err := wordsOf("state", f.states, stateNames()); err != nil {
+		return err
+	}
+	return wordsOf("why", f.why, connReasons)
 }
 
 // oneOf reports whether the word is one of those that are wanted; none are all.

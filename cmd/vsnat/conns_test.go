@@ -54,6 +54,9 @@ func TestConnFilter(t *testing.T) {
 		f.states, _ = cmd.Flags().GetStringSlice("state")
 		f.why, _ = cmd.Flags().GetStringSlice("why")
 		f.templates, _ = cmd.Flags().GetBool("templates")
+		if err := f.check(); err != nil {
+			t.Errorf("%q: %v", c.args, err)
+		}
 		if got := f.takes(&conn); got != c.want {
 			t.Errorf("%q: %v", c.args, got)
 		}
@@ -61,6 +64,27 @@ func TestConnFilter(t *testing.T) {
 	for _, bad := range []string{"", "web", "192.0.2.1:http", "192.0.2.0/33", "192.0.2.1:", ":80"} {
 		if (&endpointFilter{}).Set(bad) == nil {
 			t.Errorf("%q is taken", bad)
+		}
+	}
+}
+
+func TestConnFilterSlips(t *testing.T) {
+	for _, c := range []struct {
+		f    connFilter
+		want string
+	}{
+		{connFilter{proto: "tpc"}, "invalid argument \"tpc\" for --proto: choose of tcp, udp, sctp, icmp, icmpv6, ip"},
+		{connFilter{why: []string{"moved", "move"}}, "invalid argument \"move\" for --why: choose of scheduled, template, helper, moved, bypass, synced"},
+		{connFilter{states: []string{"ESTABLISH"}}, "invalid argument \"ESTABLISH\" for --state: choose of "},
+	} {
+		err := c.f.check()
+		if err == nil || !strings.HasPrefix(err.Error(), c.want) || !isUsage(err, connsCommand()) {
+			t.Errorf("%+v: %v, want %s", c.f, err, c.want)
+		}
+	}
+	for _, s := range stateNames() {
+		if err := (&connFilter{states: []string{s}}).check(); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -40,6 +40,9 @@ answer.`,
 			if limit < 0 {
 				return fmt.Errorf("invalid argument %d for --limit: at least 0", limit)
 			}
+			if err := wordsOf("verdict", f.Verdicts, control.Verdicts); err != nil {
+				return err
+			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGTERM, unix.SIGINT)
 			defer stop()
 			c := control.NewClient(control.SocketPath())

@@ -40,6 +40,7 @@ func TestProblems(t *testing.T) {
 		{"gre with remcsum", web + "server = { address = \"10.0.0.1\", method = \"tunnel\", tunnel_type = \"gre\", tunnel_checksum = \"remcsum\" }", []string{`3:74: a tunnel of type gre cannot have the checksum remcsum`}},
 		{"tunnel without tunnel", web + "server = { address = \"10.0.0.1\", tunnel_port = 1 }", []string{`3:34: tunnel_port is for method = "tunnel", and here it is "masq"`}},
 		{"no port", "[service.a]\nlisten = \"192.0.2.1\"\nserver = \"10.0.0.1\"", []string{`2:10: without a port the service takes all, which needs persistence: add a port, or persistent = "6m"`}},
+		{"no brackets", "[service.a]\nlisten = \"2001:db8::1:80\"\nserver = \"2001:db8::2\"", []string{`2:10: without a port the service takes all, which needs persistence: add a port as in [ADDRESS]:PORT, or persistent = "6m"`}},
 		{"port 0", "[service.a]\nlisten = \"192.0.2.1:0\"\nserver = \"10.0.0.1\"", []string{`2:10: "0" is no port; write a number, 1 to 65535`}},
 		{"named port", "[service.a]\nlisten = \"192.0.2.1:http\"\nserver = \"10.0.0.1\"", []string{`2:10: "http" is no port; write a number, 1 to 65535`}},
 		{"host name", "[service.a]\nlisten = \"www.example.net:80\"\nserver = \"10.0.0.1\"", []string{`2:10: "www.example.net" is no IP address; names are not looked up`}},

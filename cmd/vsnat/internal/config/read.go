@@ -248,7 +248,7 @@ func (r *reader) prefix(n *node) (netip.Prefix, bool) {
 	}
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
-		r.errorf(n.at, `%q is no prefix; write ADDRESS/LENGTH, such as "192.0.2.0/24"`, s)
+		r.errorf(n.at, `%q is no prefix; write ADDRESS/LENGTH, such as "192.0.2.0/24"; a length is at most 32, for IPv6 128`, s)
 		return p, false
 	}
 	return p, r.plain(n, p.Addr())

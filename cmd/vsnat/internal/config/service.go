@@ -155,7 +155,11 @@ func (r *reader) virtual(t *node, l listen, o *options, flags control.ServiceFla
 		r.errorf(l.at, "proxy_protocol is for TCP, and this is %s: make it a service of its own", l.id.Protocol)
 	}
 	if l.id.FWMark == 0 && l.id.Port == 0 && o.persistent == 0 && t.get("persistent") == nil {
-		r.errorf(l.at, `without a port the service takes all, which needs persistence: add a port, or persistent = "6m"`)
+		how := "a port"
+		if l.id.Family == control.IPv6 {
+			how = "a port as in [ADDRESS]:PORT" // who left the brackets out has got another address
+		}
+		r.errorf(l.at, `without a port the service takes all, which needs persistence: add %s, or persistent = "6m"`, how)
 	}
 	name := l.id.String()
 	if first, twice := r.services[name]; twice {

@@ -181,5 +181,5 @@ func decode(body io.Reader, v any) (int, error) {
 	if errors.Is(err, errBusy) {
 		return http.StatusServiceUnavailable, err
 	}
-	return http.StatusBadRequest, fmt.Errorf("request body: %w", err)
+	return http.StatusBadRequest, fmt.Errorf("request body: %w", plain(err))
 }

@@ -3,6 +3,7 @@ package control
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"sync"
 	"syscall"
@@ -86,6 +87,10 @@ func refusal(err error) *Error {
 	errno := syscall.EIO
 	if n := syscall.Errno(0); errors.As(err, &n) && errnoName(n) != "" {
 		errno = n
+	}
+	// What the system says of a file has no other words for what is wrong.
+	if file := (*fs.PathError)(nil); errors.As(err, &file) {
+		return &Error{Errno: Errno(errno), Message: err.Error()}
 	}
 	// The errno travels beside the message and need not be told twice.
 	return &Error{Errno: Errno(errno), Message: strings.TrimSuffix(err.Error(), ": "+errno.Error())}

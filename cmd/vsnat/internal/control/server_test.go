@@ -74,7 +74,17 @@ func TestApply(t *testing.T) {
 		{"unknown field", cmds(cmd("flush", `"now":true`)), 400, 0, `{"error":{"index":0,"errno":"EINVAL","message":"request body: json: unknown field \"now\""}}`},
 		{"two values", cmds() + cmds(), 400, 0, `{"error":{"index":0,"errno":"EINVAL","message":"request body: there is more after the JSON value"}}`},
 		{"no JSON", `x`, 400, 0, `{"error":{"index":0,"errno":"EINVAL","message":"request body: invalid character 'x' looking for beginning of value"}}`},
-		{"empty", ``, 400, 0, `{"error":{"index":0,"errno":"EINVAL","message":"request body: EOF"}}`},
+		{"empty", ``, 400, 0, `{"error":{"index":0,"errno":"EINVAL","message":"request body: there is none; JSON is wanted"}}`},
+		{"cut off", `{"commands":[`, 400, 0, `{"error":{"index":0,"errno":"EINVAL","message":"request body: it ends before its JSON does"}}`},
+		{
+			"port too large", cmds(cmd("delete-service", `"service":{"port":70000}`)), 400, 0,
+			`{"error":{"index":0,"errno":"EINVAL","message":"request body: commands.service.port: number 70000 where a number, 0 to 65535, is wanted"}}`,
+		},
+		{
+			"weight quoted", cmds(cmd("add-server", `"server":{"weight":"2"}`)), 400, 0,
+			`{"error":{"index":0,"errno":"EINVAL","message":"request body: commands.server.weight: string where a number, -2147483648 to 2147483647, is wanted"}}`,
+		},
+		{"a list", `[]`, 400, 0, `{"error":{"index":0,"errno":"EINVAL","message":"request body: array where an object is wanted"}}`},
 		{
 			"unknown flag", cmds(cmd("add-service", `"service":{"flags":["x"]}`)), 400, 0,
 			`{"error":{"index":0,"errno":"EINVAL","message":"request body: unknown service flag \"x\""}}`,

@@ -54,7 +54,7 @@ func TestImport(t *testing.T) {
 			in: `-A -t 192.0.2.1:80 -s wlc
 -a -t 192.0.2.1:80 -r 10.0.0.11:80 -m -w 1
 -a -t 192.0.2.1:80 -r 10.0.0.12:8080 -m -w 5
-ipvsadm -A -u 192.0.2.1:53 -s sh -b sh-port,sh-fallback -o
+/sbin/ipvsadm -A -u 192.0.2.1:53 -s sh -b sh-port,sh-fallback -o
 -a -u 192.0.2.1:53 -r 10.0.0.11:53 -g -w 0
 # a comment
 -A -f 7 -s rr -p 300 -M 255.255.255.0
@@ -214,6 +214,8 @@ virtual_server fwmark 9 {
 	ip_family inet
 	real_server 10.20.0.41 { }
 	real_server fd00::41 { weight x }
+	real_server 10.20.0.42 { weight 2 lvs_method DR }
+	real_server 10.20.0.43 { weight 3 TCP_CHECK { connect_timeout 3 } }
 }
 @high virtual_server 203.0.113.12 80 { }
 include more.conf
@@ -258,6 +260,8 @@ persistent = "6m"
 server = [
   { address = "10.20.0.41", method = "tunnel", tunnel_type = "gue", tunnel_port = 6080, tunnel_checksum = "csum" },
   { address = "fd00::41", method = "tunnel", tunnel_type = "gue", tunnel_port = 6080, tunnel_checksum = "csum" },
+  { address = "10.20.0.42", weight = 2, method = "tunnel", tunnel_type = "gue", tunnel_port = 6080, tunnel_checksum = "csum" },
+  { address = "10.20.0.43", weight = 3, method = "tunnel", tunnel_type = "gue", tunnel_port = 6080, tunnel_checksum = "csum" },
 ]
 `,
 			lost: []string{
@@ -274,12 +278,14 @@ server = [
 				`52: port 5353 of server 10.20.0.32: only masquerading changes ports: the server gets that of the service`,
 				`53: real_server elsewhere 53 { ... }: "elsewhere" is no IP address`,
 				`60: weight x: ` + whyValue,
-				`62: @high virtual_server: whether this is meant depends on how keepalived is started`,
-				`63: include more.conf: import that file by itself`,
-				`64: virtual_server group none { ... }: there is no such group`,
-				`65: service tcp-203-0-113-13-80: unknown scheduler "lblcx"; did you mean "lblc"?`,
-				`67: quorum_up /bin/true: ` + whyScript,
-				`68: frobnicate 7: ` + whyUnknown,
+				`61: lvs_method DR: a statement begins on a line of its own`,
+				`62: TCP_CHECK { ... }: a statement begins on a line of its own`,
+				`64: @high virtual_server: whether this is meant depends on how keepalived is started`,
+				`65: include more.conf: import that file by itself`,
+				`66: virtual_server group none { ... }: there is no such group`,
+				`67: service tcp-203-0-113-13-80: unknown scheduler "lblcx"; did you mean "lblc"?`,
+				`69: quorum_up /bin/true: ` + whyScript,
+				`70: frobnicate 7: ` + whyUnknown,
 			},
 		},
 		{

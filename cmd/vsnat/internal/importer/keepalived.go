@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -118,7 +119,10 @@ func (b *builder) virtualServer(s *statement, groups map[string]*statement) {
 	for _, o := range s.block {
 		if o.key() == "real_server" {
 			reals = append(reals, o)
-		} else if why := v.option(o); why != "" {
+			continue
+		}
+		v.alone(o)
+		if why := v.option(o); why != "" {
 			b.lose(o.line, o.String(), why)
 		}
 	}
@@ -277,6 +281,21 @@ func (v *virtual) option(s *statement) string {
 	return ""
 }
 
+// single are the statements that take one value.
+var single = strings.Fields("weight uthreshold lthreshold lvs_sched lb_algo protocol persistence_timeout persistence_granularity persistence_engine ip_family")
+
+// alone notes what follows the value of a statement on its line, which keepalived
+// does not read, and people take for another statement.
+func (v *virtual) alone(s *statement) {
+	if more := len(s.words) > 2; (more || s.open) && slices.Contains(single, s.key()) {
+		rest := strings.Join(s.words[min(2, len(s.words)):], " ")
+		if s.open {
+			rest = strings.TrimSpace(rest + " { ... }")
+		}
+		v.lose(s.line, rest, "a statement begins on a line of its own")
+	}
+}
+
 // method takes lvs_method NAT, DR or TUN with its type, port and checksum.
 func method(to *control.RealServer, s *statement) string {
 	m, ok := map[string]control.Method{"nat": control.Masq, "dr": control.Direct, "tun": control.Tunnel}[strings.ToLower(s.arg(1))]
@@ -327,6 +346,7 @@ func (v *virtual) realServer(s *statement) {
 		return ""
 	}
 	for _, o := range s.block {
+		v.alone(o)
 		why := ""
 		switch o.key() {
 		case "weight":

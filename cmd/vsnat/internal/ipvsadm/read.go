@@ -23,8 +23,8 @@ type Rule struct {
 }
 
 // ReadRules returns the commands of rules that -S has written, without asking or
-// changing anything. Lines that begin with # are comments, as for
-// ipvsadm-restore.
+// changing anything, and of scripts, which may name ipvsadm by its path. Lines that
+// begin with # are comments, as for ipvsadm-restore.
 func ReadRules(text string, names Resolver) (rules []Rule) {
 	a := &app{name: "ipvsadm", names: oneWay{names}, out: bufio.NewWriter(nil)}
 	n := 0
@@ -34,6 +34,9 @@ func ReadRules(text string, names Resolver) (rules []Rule) {
 		args := splitRule(line)
 		if len(args) == 0 || strings.HasPrefix(line, "#") {
 			continue
+		}
+		if strings.HasSuffix(args[0], "/ipvsadm") {
+			args = args[1:] // scripts name it by its path
 		}
 		rule := Rule{Line: n, Text: line}
 		r, err := a.request(args)
