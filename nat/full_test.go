@@ -363,6 +363,8 @@ func TestPoolsRefused(t *testing.T) {
 			"two":          {{Name: "a", First: 1, Last: 1}, {Name: "a", First: 1, Last: 1}},
 			"twice":        {{Name: "a", First: 1, Last: 1, Addrs: []Addr{a, a}}},
 			"multicast":    {{Name: "a", First: 1, Last: 1, Addrs: []Addr{netip.MustParseAddr("224.0.0.1").As16()}}},
+			"loopback":     {{Name: "a", First: 1, Last: 1, Addrs: []Addr{netip.MustParseAddr("127.0.0.1").As16()}}},
+			"loopback 6":   {{Name: "a", First: 1, Last: 1, Addrs: []Addr{netip.MustParseAddr("::1").As16()}}},
 			"too many":     {{Name: "a", First: 1, Last: 1, Addrs: manyAddrs(maxPoolAddrs + 1)}},
 		} {
 			if err := tx.SetPools(pools); err == nil {

@@ -160,6 +160,7 @@ func (w *Worker) goesOut(j *job, n *inside, sport, dport uint16) Verdict {
 	}
 	w.stepOutbound(s, c, state.Input, before)
 	c.InPkts++
+	c.InBytes += w.bytes(j)
 	if p.TCPFlags&wire.FIN != 0 {
 		w.noteNext(j, s, c)
 	}
@@ -224,6 +225,7 @@ func (w *Worker) backInside(j *job, s *conntrack.Shard, c *conntrack.Conn) Verdi
 		return v
 	}
 	c.Flags |= conntrack.Answered
+	c.OutBytes += w.bytes(j)
 	w.stepOutbound(s, c, state.Output, c.State)
 	if c.Flags&conntrack.InSeq != 0 {
 		if v, ok := w.extended(j, c, hop, true); !ok {

@@ -2,10 +2,12 @@ package nat
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
 
+	"vsnat/conntrack"
 	"vsnat/nat/wire"
 	"vsnat/nic"
 )
@@ -99,6 +101,28 @@ func TestMasqueradeEcho(t *testing.T) {
 	}
 	if v, _ := b.in(clientNIC, echo(client.Addr(), vip.Addr(), wire.ICMPv4Echo, 9)); v != passed {
 		t.Errorf("a request to the host: %v", v)
+	}
+}
+
+// Listings tell what went each way, and of a ping that it has no state.
+func TestMasqueradeCounts(t *testing.T) {
+	b := newInsideBed(t, Options{Guarded: true})
+	local := b.toServer(serverNIC, packet(ProtoTCP, insider, outsider, wire.SYN, nil), outsider)
+	b.toClient(clientNIC, packet(ProtoTCP, outsider, local, wire.SYN|wire.ACK, []byte("hello")), outsider, insider)
+	_, out := b.in(serverNIC, echo(insider.Addr(), outsider.Addr(), wire.ICMPv4Echo, 7))
+	id, _, _ := wire.EchoID(out[0].Eth()[out[0].pkt.L4:], wire.ProtoICMP)
+	b.in(clientNIC, echo(outsider.Addr(), vip.Addr(), wire.ICMPv4EchoReply, id))
+	want := map[uint8]string{ProtoTCP: "40 in, 45 out, SYN_RECV", wire.ProtoICMP: "44 in, 44 out, NONE"}
+	b.e.Table().Range(func(c *conntrack.Conn) bool {
+		got := fmt.Sprintf("%d in, %d out, %s", c.InBytes, c.OutBytes, c.StateName())
+		if got != want[c.Proto] {
+			t.Errorf("protocol %d: %s; want %s", c.Proto, got, want[c.Proto])
+		}
+		delete(want, c.Proto)
+		return true
+	})
+	if len(want) != 0 {
+		t.Errorf("no connection: %v", want)
 	}
 }
 

@@ -89,8 +89,8 @@ func (p *Pool) wrong() string {
 		return fmt.Sprintf("%d to %d is no range of ports", p.First, p.Last)
 	}
 	for i, a := range p.Addrs {
-		if !forOneHost(a) {
-			return fmt.Sprintf("%s is not the address of a host", AddrPort(a, 0).Addr())
+		if !forOneHost(a) || AddrPort(a, 0).Addr().IsLoopback() {
+			return fmt.Sprintf("%s is no address that a server could answer", AddrPort(a, 0).Addr())
 		}
 		if slices.Contains(p.Addrs[:i], a) {
 			return fmt.Sprintf("%s is there twice", AddrPort(a, 0).Addr())

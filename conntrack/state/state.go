@@ -9,10 +9,12 @@ package state
 
 // The protocols that have states, by IP protocol number.
 const (
-	protoIP   = 0
-	protoTCP  = 6
-	protoUDP  = 17
-	protoSCTP = 132
+	protoIP     = 0
+	protoTCP    = 6
+	protoUDP    = 17
+	protoICMP   = 1
+	protoICMPv6 = 58
+	protoSCTP   = 132
 )
 
 // Dir is the way a packet goes, in the kernel's numbering (IP_VS_DIR_*).
@@ -54,7 +56,8 @@ func Name(proto, st uint8) string {
 		return sctpNames[st]
 	case proto == protoUDP && st == UDP:
 		return "UDP"
-	case proto == protoIP:
+	case proto == protoIP, (proto == protoICMP || proto == protoICMPv6) && st == 0:
+		// Pings that are masqueraded have none.
 		return "NONE"
 	}
 	return "ERR!"
