@@ -54,6 +54,10 @@ type Book struct {
 	buckets []bucket
 	lock    [bookLocks]sync.Mutex // of the buckets, by their number's lowest bits
 	used    atomic.Int64          // ports that connections have
+
+	// original is the book that an excerpt's stands for: ports that are taken or rest
+	// there are not to be had here either. Of others it is nil.
+	original *Book
 }
 
 func newBook(conns int, seed [4]uint64) *Book {
@@ -105,6 +109,31 @@ func (b *Book) Bytes() int { return len(b.buckets) * bucketSize }
 // take gives the port to the connection. It reports false if the port is taken,
 // rests, or has no room in its bucket.
 func (b *Book) take(hash uint64, ref Ref, now int64) bool {
+	if b.original != nil && !b.original.mayTake(hash, now) {
+		return false
+	}
+	return b.enter(hash, ref, now)
+}
+
+// mayTake reports whether take would give the port away.
+func (b *Book) mayTake(hash uint64, now int64) bool {
+	m, u, l := mark(hash), b.bucket(hash), b.mutex(hash)
+	l.Lock()
+	defer l.Unlock()
+	room := false
+	for i := range u.who {
+		w := u.who[i].Load()
+		free := w == 0 || Ref(w) == 0 && int64(uint32(u.note[i].Load()))*noteUnit <= now
+		if w&^(1<<32-1) == m && !free {
+			return false
+		}
+		room = room || free
+	}
+	return room
+}
+
+// enter is take, whatever the original has.
+func (b *Book) enter(hash uint64, ref Ref, now int64) bool {
 	m, u, l := mark(hash), b.bucket(hash), b.mutex(hash)
 	l.Lock()
 	defer l.Unlock()
@@ -131,14 +160,17 @@ func (b *Book) take(hash uint64, ref Ref, now int64) bool {
 // takeOver gives the connection a port whose own connection is over, and returns
 // the sequence number that its far end may still await.
 func (b *Book) takeOver(hash uint64, ref Ref, now int64) (next uint32, ok bool) {
+	if b.original != nil && b.Find(hash) == 0 {
+		next, ok = b.original.over(hash, now)
+		return next, ok && b.enter(hash, ref, now)
+	}
 	m, u, l := mark(hash), b.bucket(hash), b.mutex(hash)
 	l.Lock()
 	defer l.Unlock()
 	for i := range u.who {
 		if w := u.who[i].Load(); w&^(1<<32-1) == m {
 			note := u.note[i].Load()
-			over := int64(uint32(note)) * noteUnit
-			if Ref(w) == 0 || over == 0 || over > now {
+			if !wasOver(w, note, now) {
 				return 0, false
 			}
 			u.note[i].Store(0)
@@ -147,6 +179,26 @@ func (b *Book) takeOver(hash uint64, ref Ref, now int64) (next uint32, ok bool) 
 		}
 	}
 	return 0, false
+}
+
+// over reports whether takeOver would give the port away, and what that returns.
+func (b *Book) over(hash uint64, now int64) (next uint32, ok bool) {
+	m, u, l := mark(hash), b.bucket(hash), b.mutex(hash)
+	l.Lock()
+	defer l.Unlock()
+	for i := range u.who {
+		if w := u.who[i].Load(); w&^(1<<32-1) == m {
+			note := u.note[i].Load()
+			return uint32(note >> 32), wasOver(w, note, now)
+		}
+	}
+	return 0, false
+}
+
+// wasOver reports whether an entry is of a connection that was over by then.
+func wasOver(who, note uint64, then int64) bool {
+	over := int64(uint32(note)) * noteUnit
+	return Ref(who) != 0 && over != 0 && over <= then
 }
 
 // change has f change the entry of the port if the connection has it.

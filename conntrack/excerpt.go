@@ -50,6 +50,7 @@ func (t *Table) Excerpt(clients []Key, ports []PortKey) (*Table, error) {
 	if book != nil {
 		o.OpenBook()
 		x.book(book)
+		o.Book().original = book
 	}
 	return o, nil
 }

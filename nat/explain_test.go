@@ -225,3 +225,42 @@ func TestCandidates(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// The answer knows which ports connections have that have nothing to do with the
+// question.
+func TestExplainKnowsPorts(t *testing.T) {
+	b := newFullBed(t, Options{})
+	b.pools(Pool{Name: DefaultPool, Addrs: []Addr{lip.As16()}, First: 1000, Last: 1001})
+	want := func(name string, want Verdict, src string) {
+		t.Helper()
+		other := Question{Src: netip.MustParseAddrPort("198.51.100.9:4000"), Dst: vip}
+		d, err := b.e.Explain(other, b.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		if len(d.Out) > 0 && d.Verdict == forwarded {
+			got = AddrPort(d.Out[0].Headers.Src, d.Out[0].Headers.SrcPort).String()
+		}
+		if d.Verdict != want || got != src {
+			t.Errorf("%s: %v (%v) from %q, want %v (%v) from %q", name, d.Verdict, d.Verdict.Reason, got, want, want.Reason, src)
+		}
+	}
+	first := b.toServer(clientNIC, packet(ProtoTCP, client, vip, wire.SYN, nil), rip)
+	free := netip.AddrPortFrom(lip, 2001-first.Port())
+	want("one port is left", forwarded, free.String())
+	second := b.toServer(clientNIC, packet(ProtoTCP, netip.MustParseAddrPort("198.51.100.7:9"), vip, wire.SYN, nil), rip)
+	if second != free {
+		t.Fatalf("the second connection comes from %v, want %v", second, free)
+	}
+	want("none is left", drop(NoPort), "")
+	b.toServer(clientNIC, packet(ProtoTCP, client, vip, wire.ACK, nil), rip)
+	b.toServer(clientNIC, packet(ProtoTCP, client, vip, wire.RST, nil), rip)
+	want("one is over just now", drop(NoPort), "")
+	b.now += 3e9
+	want("one has been over for a while", forwarded, first.String())
+	want("and it is not taken by asking", forwarded, first.String())
+	if n := b.e.Table().Book().Used(); n != 2 {
+		t.Errorf("%d ports are in use, want 2", n)
+	}
+}
