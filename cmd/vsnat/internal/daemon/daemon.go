@@ -283,6 +283,7 @@ func (d *daemon) tick() {
 		d.warnings.tell(d.log, "guard", d.own())
 	}
 	d.followLocal()
+	d.warnings.tell(d.log, "pool", foreignPorts(d.routes.Routes(), d.ownPorts))
 	d.mu.Unlock()
 	d.watchPorts()
 	// What could not be opened before is tried again.

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"vsnat/nat"
+	"vsnat/nic"
 )
 
 // The states of sockets in /proc/net that take what comes: TCP_LISTEN, and TCP_CLOSE,
@@ -61,6 +62,21 @@ func hostPorts(proc string, ports []nat.PortRange) (clashes []string) {
 		}
 	}
 	return clashes
+}
+
+// foreignPorts is an error about ports of pools at addresses that are not the host's:
+// the links that they are to be found by do not find them.
+func foreignPorts(routes nic.Routes, ports []nat.PortRange) error {
+	var all []string
+	for _, r := range ports {
+		if a := nat.AddrPort(r.Addr, 0).Addr().String(); !routes.Local(r.Addr) && !slices.Contains(all, a) {
+			all = append(all, a)
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: a pool in use has it, but it is no address of this host, so that no answer will come: put it on a NIC ([[address]], or ip address add), or take it out of the pool", strings.Join(all, ", "))
 }
 
 // procAddress reads an address as /proc/net/tcp has it: words of four bytes in the

@@ -67,3 +67,24 @@ func TestHostPorts(t *testing.T) {
 		}
 	}
 }
+
+func TestForeignPorts(t *testing.T) {
+	at := func(a string, first uint16) nat.PortRange {
+		return nat.PortRange{Addr: netip.MustParseAddr(a).As16(), First: first, Last: first}
+	}
+	own := nat.PortRange{Addr: vip.Addr().As16(), First: 1, Last: 9}
+	for _, c := range []struct {
+		ports []nat.PortRange
+		want  string // how it begins; "" is no error
+	}{
+		{nil, ""},
+		{[]nat.PortRange{own}, ""},
+		{[]nat.PortRange{own, at("198.51.100.77", 5)}, "198.51.100.77: "},
+		{[]nat.PortRange{at("198.51.100.77", 5), at("198.51.100.77", 6), at("2001:db8::7", 5)}, "198.51.100.77, 2001:db8::7: "},
+	} {
+		err := foreignPorts(&fakeRoutes{}, c.ports)
+		if (err == nil) != (c.want == "") || err != nil && !strings.HasPrefix(err.Error(), c.want) {
+			t.Errorf("%v: %v, want %q", c.ports, err, c.want)
+		}
+	}
+}
