@@ -57,7 +57,12 @@ func run() int {
 	if code, ok := exitStatus(err); ok {
 		return code
 	}
-	fmt.Fprintln(os.Stderr, "vsnat:", told(err))
+	text := told(err)
+	if strings.HasPrefix(text, "accepts ") {
+		// cobra counts arguments, and does not say which they are.
+		text = fmt.Sprintf("arguments are missing or too many; it is `%s'", cmd.UseLine())
+	}
+	fmt.Fprintln(os.Stderr, "vsnat:", text)
 	if isUsage(err, cmd) {
 		fmt.Fprintf(os.Stderr, "Try '%s --help'.\n", cmd.CommandPath())
 		return 2

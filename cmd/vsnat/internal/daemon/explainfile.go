@@ -1,6 +1,9 @@
 package daemon
 
 import (
+	"errors"
+	"strings"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -34,7 +37,8 @@ func ExplainFile(cfg *config.Config, q control.Question) (*control.Decision, err
 	}
 	told, err := d.Explain(q)
 	if err != nil {
-		return nil, err
+		// Its errno is for who asks over the socket.
+		return nil, errors.New(strings.TrimSuffix(err.Error(), ": "+syscall.EINVAL.Error()))
 	}
 	for t := told; t != nil; t = t.Reply {
 		t.HostUnknown = true

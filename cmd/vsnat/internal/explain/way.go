@@ -92,7 +92,7 @@ func (t *writer) end() {
 		}
 	}
 	if h := d.NextHop; d.Connection != nil && d.Verdict == "reply" && h != nil && d.Life == nil && d.Cause == "" {
-		t.line("The way to %s is none: see the routes and the packet's TTL and length.", d.Connection.Destination.Addr())
+		t.line("It finds no way to %s: see the routes and the packet's TTL and length.", d.Connection.Destination.Addr())
 	}
 }
 
