@@ -4,6 +4,7 @@ import (
 	"syscall"
 
 	"vsnat/conntrack"
+	"vsnat/conntrack/state"
 	"vsnat/nat/forward"
 	"vsnat/nat/wire"
 	"vsnat/nic"
@@ -64,7 +65,9 @@ func (w *Worker) proxyRequest(j *job, c *conntrack.Conn, x *conntrack.Ext, hop *
 		return drop(Truncated), false
 	}
 	size := int32(wire.ProxyLen(&c.Client))
-	if t.Flags()&(wire.SYN|wire.ACK) == wire.SYN {
+	// A SYN in the midst of a connection begins nothing: whoever sent it, the server
+	// answers that it goes on (RFC 5961, section 4).
+	if t.Flags()&(wire.SYN|wire.ACK) == wire.SYN && (t.Seq() == x.In.Pos || state.TCP(c.State) == state.TCPSynRecv) {
 		c.Flags &^= conntrack.ProxyDone
 		anew(c, x, t)
 		x.In.Pos, x.In.After = t.Seq(), x.In.Before+size

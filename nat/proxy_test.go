@@ -141,6 +141,34 @@ func TestProxyProtocol(t *testing.T) {
 }
 
 // A super-frame passes whole, its checksum still to be completed.
+// A SYN that does not belong to the connection, as anybody can send one, changes
+// nothing about it.
+func TestProxyProtocolForgedSYN(t *testing.T) {
+	first := uint32(clientISN)
+	first++
+	n := uint32(len(proxyHeader))
+	for _, method := range []string{"-m", "-F"} {
+		for _, forged := range []uint32{1, first + 3, first + 100_000} {
+			b := newProxyBed(t, method)
+			server, local := b.shake()
+			b.segments(clientNIC, tcpPacket(client, vip, wire.ACK, first, serverISN+1, nil, nil))
+			b.segments(serverNIC, tcpPacket(server, local, wire.ACK, serverISN+1, first+n, nil, nil))
+			if got := b.segments(clientNIC, tcpPacket(client, vip, wire.SYN, forged, 0, nil, nil)); len(got) != 1 {
+				t.Fatalf("%s: the SYN: %d segments", method, len(got))
+			}
+			got := b.segments(clientNIC, tcpPacket(client, vip, wire.ACK|wire.PSH, first, serverISN+1, nil, []byte("GET /")))
+			wantSegment(t, method+": data", got[len(got)-1], first+n, serverISN+1, []byte("GET /"))
+			if len(got) != 1 {
+				t.Errorf("%s: %d segments: the header again", method, len(got))
+			}
+			got = b.segments(clientNIC, tcpPacket(client, vip, wire.ACK|wire.PSH, forged+1, serverISN+1, nil, []byte("forged")))
+			if len(got) != 1 {
+				t.Errorf("%s: %d segments behind the SYN: the header again", method, len(got))
+			}
+		}
+	}
+}
+
 func TestProxyProtocolSuperFrame(t *testing.T) {
 	b := newProxyBed(t, "-F")
 	b.shake()
