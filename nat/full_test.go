@@ -352,6 +352,41 @@ func TestFullNATEdited(t *testing.T) {
 	}
 }
 
+// Of more pools than the guard can be told of, the last give no ports: the host would
+// reset what comes back to them.
+func TestPoolsBeyondGuard(t *testing.T) {
+	b := newFullBed(t, Options{})
+	var pools []Pool
+	for i := range uint16(maxLocals + 5) {
+		pools = append(pools, Pool{Name: fmt.Sprint("p", i), First: 1000 + 10*i, Last: 1009 + 10*i})
+	}
+	b.pools(pools...)
+	for i := range pools {
+		b.command(fmt.Sprintf("-A -t 192.0.2.1:%d -s rr", 2000+i), fmt.Sprintf("-a -t 192.0.2.1:%d -r 10.0.0.11:8080 -F --pool p%d", 2000+i, i))
+	}
+	owned := b.e.Owned().Ports
+	got := 0
+	for i := range pools {
+		v, out := b.in(clientNIC, packet(ProtoTCP, client, addrPort(vip.Addr(), uint16(2000+i)), wire.SYN, nil))
+		if v != forwarded {
+			if v != drop(NoPort) {
+				t.Errorf("pool %d: %v (%v)", i, v, v.Reason)
+			}
+			continue
+		}
+		got++
+		src, _ := out[0].ends()
+		if !slices.ContainsFunc(owned, func(r PortRange) bool {
+			return r.Addr == src.Addr().As16() && r.First <= src.Port() && src.Port() <= r.Last
+		}) {
+			t.Errorf("pool %d: comes from %v, which is the host's", i, src)
+		}
+	}
+	if got < maxLocals-1 || got == len(pools) {
+		t.Errorf("%d of %d pools gave ports", got, len(pools))
+	}
+}
+
 func TestPoolsRefused(t *testing.T) {
 	b := newFullBed(t, Options{})
 	a := lip.As16()

@@ -133,6 +133,11 @@ func newPortPool(p *Pool) *portPool {
 	return &portPool{addrs: p.Addrs, first: p.First, count: uint32(p.Last) - uint32(p.First) + 1}
 }
 
+// at returns the pool's ports on one of its addresses.
+func (p *portPool) at(a *Addr) PortRange {
+	return PortRange{Addr: *a, First: p.first, Last: p.first + uint16(p.count-1)}
+}
+
 // poolUses returns what uses pools now. e.mu is held.
 func (e *Engine) poolUses() (uses []poolUse) {
 	add := func(d *dest) {

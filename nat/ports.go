@@ -50,6 +50,9 @@ func (w *Worker) takePort(j *job, s *conntrack.Shard, c *conntrack.Conn, pool *p
 				w.e.learn(local)
 				continue
 			}
+			if !slices.Contains(w.snap.ranges, pool.at(&local)) {
+				continue // there was no room for it: the host would answer what comes back
+			}
 			if is4(&local) != is4(&c.Dest) {
 				continue
 			}
