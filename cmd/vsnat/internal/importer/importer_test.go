@@ -73,6 +73,7 @@ func TestImport(t *testing.T) {
 -Z
 -L -n
 -A -t 192.0.2.5:80 -q
+echo 1 > /proc/sys/net/ipv4/ip_forward
 `,
 			want: `[timeouts]
 tcp = "10m"
@@ -129,6 +130,7 @@ server = "10.0.0.11"
 				`20: -Z: counters are not in the configuration file`,
 				`21: -L -n: it changes nothing`,
 				`22: -A -t 192.0.2.5:80 -q: -q: unknown option`,
+				`23: echo 1 > /proc/sys/net/ipv4/ip_forward: this is no command of ipvsadm`,
 			},
 		},
 		{

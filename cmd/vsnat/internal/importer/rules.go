@@ -2,6 +2,7 @@ package importer
 
 import (
 	"slices"
+	"strings"
 
 	"vsnat/cmd/vsnat/internal/control"
 	"vsnat/cmd/vsnat/internal/ipvsadm"
@@ -12,7 +13,11 @@ func (b *builder) rules(text string) {
 	known := map[control.ServiceID]*service{}
 	for _, rule := range ipvsadm.ReadRules(text, b.names) {
 		if rule.Err != nil {
-			b.lose(rule.Line, rule.Text, rule.Err.Error())
+			why := rule.Err.Error()
+			if strings.HasPrefix(why, "Try `") { // all that ipvsadm says of what it cannot read
+				why = "this is no command of ipvsadm"
+			}
+			b.lose(rule.Line, rule.Text, why)
 			continue
 		}
 		if why := b.rule(known, rule.Line, &rule.Command); why != "" {
