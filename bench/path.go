@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"vsnat/bench/lab"
@@ -142,11 +143,24 @@ func (p *path) note(s string) {
 
 // makeRoom lets the kernel's connection tracking hold the flows of all loads.
 func (p *path) makeRoom() (undo func() error, note string) {
+	return raiseConntrack(p.room())
+}
+
+// room is how many connections a peer must hold: the flows of the load that has
+// most, and as many again, as those of the loads before have not ended yet.
+func (p *path) room() int {
 	most := 0
 	for _, l := range p.loads {
 		most = max(most, l.flows)
 	}
-	return raiseConntrack(2 * most)
+	return 2 * most
+}
+
+// directorArgs are those of vsnat, which is to have the room that the kernel's
+// tracking is given. What the user wants comes later, and so counts.
+func (p *path) directorArgs() []string {
+	const least = 1 << 20 // vsnat's default
+	return append([]string{"--max-conns", strconv.Itoa(max(p.room(), least))}, p.cfg.Args...)
 }
 
 func (p *path) director() peer.Director { return peer.Director{Lab: p.lab, Host: directorHost} }
@@ -154,7 +168,7 @@ func (p *path) director() peer.Director { return peer.Director{Lab: p.lab, Host:
 // contestants returns who can take part here.
 func (p *path) contestants(ctx context.Context) (all []peer.Peer, err error) {
 	for _, c := range []peer.Peer{
-		cable{}, peer.Forward{}, peer.NFTables{}, peer.IPVS{}, peer.Vsnat{Program: p.cfg.Program, Args: p.cfg.Args},
+		cable{}, peer.Forward{}, peer.NFTables{}, peer.IPVS{}, peer.Vsnat{Program: p.cfg.Program, Args: p.directorArgs()},
 	} {
 		if why := c.Missing(ctx, p.director()); why != "" {
 			p.res.Missing = append(p.res.Missing, c.Name()+" takes no part: "+why)
