@@ -138,6 +138,20 @@ func (b *bed) stranger(port uint16) {
 	b.one(v, out, serverNIC, other, rip6)
 }
 
+// soundThrough gives any bytes to both NICs, and a packet with some bytes changed,
+// its checksums left or repaired.
+func (b *bed) soundThrough(raw []byte, changed nic.Frame, changes map[uint16]byte) {
+	b.t.Helper()
+	for i, c := range changes {
+		changed.Buf[nic.VNetHdrLen+int(i)%len(changed.Eth())] = c
+	}
+	for _, index := range []int{clientNIC, serverNIC} {
+		for _, fr := range []nic.Frame{asFrame(raw), changed, repaired(changed)} {
+			b.soundIn(index, fr)
+		}
+	}
+}
+
 // FuzzIPv6 gives any bytes to both NICs, and packets with two bytes changed.
 func FuzzIPv6(f *testing.F) {
 	_, seeds := bedOfIPv6(f, false)
@@ -147,15 +161,7 @@ func FuzzIPv6(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, raw []byte, seed uint8, at uint16, with byte, at2 uint16, with2 byte, guarded bool) {
 		b, seeds := bedOfIPv6(t, guarded)
-		changed := seeds[int(seed)%len(seeds)]
-		for i, c := range map[uint16]byte{at: with, at2: with2} {
-			changed.Buf[nic.VNetHdrLen+int(i)%len(changed.Eth())] = c
-		}
-		for _, index := range []int{clientNIC, serverNIC} {
-			for _, fr := range []nic.Frame{asFrame(raw), changed, repaired(changed)} {
-				b.soundIn(index, fr)
-			}
-		}
+		b.soundThrough(raw, seeds[int(seed)%len(seeds)], map[uint16]byte{at: with, at2: with2})
 		b.stranger(7)
 	})
 }

@@ -116,15 +116,7 @@ func FuzzPorts(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, raw []byte, seed uint8, at uint16, with byte, at2 uint16, with2 byte, guarded bool) {
 		b, seeds := bedOfPorts(t, guarded)
-		changed := seeds[int(seed)%len(seeds)]
-		for i, c := range map[uint16]byte{at: with, at2: with2} {
-			changed.Buf[nic.VNetHdrLen+int(i)%len(changed.Eth())] = c
-		}
-		for _, index := range []int{clientNIC, serverNIC} {
-			for _, fr := range []nic.Frame{asFrame(raw), changed, repaired(changed)} {
-				b.soundIn(index, fr)
-			}
-		}
+		b.soundThrough(raw, seeds[int(seed)%len(seeds)], map[uint16]byte{at: with, at2: with2})
 		b.unharmed()
 	})
 }

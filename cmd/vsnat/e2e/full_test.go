@@ -114,23 +114,9 @@ func TestFullNATPorts(t *testing.T) {
 
 // proxyConfig is nginx for one real server that expects a PROXY header, with TLS at
 // another port; %[1]s is its directory, %[2]s its address.
-const proxyConfig = `
-user root;
-daemon off;
-master_process off;
-pid %[1]s/nginx.pid;
-error_log %[1]s/error.log;
-events { worker_connections 512; }
-http {
+const proxyConfig = nginxHead + `
 	log_format who '$proxy_protocol_addr $remote_addr $request $status';
 	access_log %[1]s/access.log who;
-	client_body_temp_path %[1]s/body;
-	proxy_temp_path %[1]s/proxy;
-	fastcgi_temp_path %[1]s/fastcgi;
-	uwsgi_temp_path %[1]s/uwsgi;
-	scgi_temp_path %[1]s/scgi;
-	client_max_body_size 100m;
-	sendfile on;
 	server {
 		listen %[2]s:80 proxy_protocol;
 		listen %[2]s:443 proxy_protocol ssl;

@@ -13,9 +13,9 @@ import (
 	"vsnat/bench/lab"
 )
 
-// nginxConfig is for one real server; %[1]s is its directory, %[2]s its address.
+// nginxHead is how the configuration of every nginx begins; %[1]s is its directory.
 // One process does, and it need not change its user.
-const nginxConfig = `
+const nginxHead = `
 user root;
 daemon off;
 master_process off;
@@ -23,8 +23,6 @@ pid %[1]s/nginx.pid;
 error_log %[1]s/error.log;
 events { worker_connections 512; }
 http {
-	log_format who '$remote_addr $request $status';
-	access_log %[1]s/access.log who;
 	client_body_temp_path %[1]s/body;
 	proxy_temp_path %[1]s/proxy;
 	fastcgi_temp_path %[1]s/fastcgi;
@@ -32,6 +30,12 @@ http {
 	scgi_temp_path %[1]s/scgi;
 	client_max_body_size 100m;
 	sendfile on;
+`
+
+// nginxConfig is for one real server; %[1]s is its directory, %[2]s its address.
+const nginxConfig = nginxHead + `
+	log_format who '$remote_addr $request $status';
+	access_log %[1]s/access.log who;
 	server {
 		listen %[2]s:80;
 		root %[1]s/www;

@@ -44,12 +44,9 @@ func (r *run) mark(c *control.Command) error {
 		}
 		rules = slices.Insert(rules, at, c.Marks...)
 	case control.DeleteMark:
-		for _, m := range c.Marks {
-			at := slices.Index(rules, m)
-			if at < 0 {
-				return fmt.Errorf("daemon: delete-mark %s: there is no such rule: %w", m, syscall.ENOENT)
-			}
-			rules = slices.Delete(rules, at, at+1)
+		var err error
+		if rules, err = without(rules, c.Marks, c.Op, "rule"); err != nil {
+			return err
 		}
 	default:
 		rules = slices.Clone(c.Marks)
@@ -57,7 +54,7 @@ func (r *run) mark(c *control.Command) error {
 	links := r.d.routes.Routes().Links()
 	for _, m := range c.Marks {
 		if c.Op != control.DeleteMark && m.NIC != "" && linkIndex(links, m.NIC) == noNIC {
-			return fmt.Errorf("daemon: %s %s: there is no NIC %s: %w", c.Op, m, m.NIC, syscall.ENODEV)
+			return noSuchNIC(c.Op, m, m.NIC)
 		}
 	}
 	if err := r.tx.SetMarkRules(markRules(rules, links)); err != nil {
@@ -65,6 +62,26 @@ func (r *run) mark(c *control.Command) error {
 	}
 	r.marks, r.releases = rules, true
 	return nil
+}
+
+// without returns list without those that op takes away, each of which must be
+// there; what is the word for one of them.
+func without[T interface {
+	comparable
+	fmt.Stringer
+}](list, gone []T, op control.Op, what string) ([]T, error) {
+	for _, g := range gone {
+		at := slices.Index(list, g)
+		if at < 0 {
+			return nil, fmt.Errorf("daemon: %s %s: there is no such %s: %w", op, g, what, syscall.ENOENT)
+		}
+		list = slices.Delete(list, at, at+1)
+	}
+	return list, nil
+}
+
+func noSuchNIC(op control.Op, subject fmt.Stringer, nic string) error {
+	return fmt.Errorf("daemon: %s %s: there is no NIC %s: %w", op, subject, nic, syscall.ENODEV)
 }
 
 // markRules returns the rules as the engine has them. A NIC that has vanished

@@ -101,12 +101,9 @@ func (r *run) masquerade(c *control.Command) error {
 	case control.AddMasquerade:
 		list = append(list, c.Masquerades...)
 	case control.DeleteMasquerade:
-		for _, m := range c.Masquerades {
-			at := slices.Index(list, m)
-			if at < 0 {
-				return fmt.Errorf("daemon: delete-masquerade %s: there is no such network: %w", m, syscall.ENOENT)
-			}
-			list = slices.Delete(list, at, at+1)
+		var err error
+		if list, err = without(list, c.Masquerades, c.Op, "network"); err != nil {
+			return err
 		}
 	default:
 		list = slices.Clone(c.Masquerades)
@@ -114,7 +111,7 @@ func (r *run) masquerade(c *control.Command) error {
 	links := r.d.routes.Routes().Links()
 	for _, m := range c.Masquerades {
 		if c.Op != control.DeleteMasquerade && m.NIC != "" && linkIndex(links, m.NIC) == noNIC {
-			return fmt.Errorf("daemon: %s %s: there is no NIC %s: %w", c.Op, m, m.NIC, syscall.ENODEV)
+			return noSuchNIC(c.Op, m, m.NIC)
 		}
 	}
 	if err := r.tx.SetMasquerades(masquerades(list, links)); err != nil {
