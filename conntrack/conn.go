@@ -21,18 +21,9 @@ import (
 // Addr is an IP address in 16 bytes, network byte order, IPv4 IPv4-mapped.
 type Addr = [16]byte
 
-// Ref names a connection in its table: the shard's number in the upper 9 bits,
-// the record's number in the lower 23. 0 is none. It stays with the connection
-// until the connection is removed; then another may get it.
+// Ref names a connection in its table: it is its record's number. 0 is none. It
+// stays with the connection until the connection is removed; then another may get it.
 type Ref uint32
-
-const (
-	refBits = 23
-	maxID   = 1<<refBits - 1
-)
-
-func (r Ref) shard() uint32 { return uint32(r) >> refBits }
-func (r Ref) id() uint32    { return uint32(r) & maxID }
 
 // Flags are a connection's flags with the kernel's numbers
 // (include/uapi/linux/ip_vs.h, IP_VS_CONN_F_*), as the synchronisation
@@ -119,7 +110,7 @@ func (w Why) String() string {
 // LayoutVersion is the version of [Conn]'s layout in memory. It changes with
 // every change of a field's place or meaning, so that a process never takes
 // over a table it cannot read.
-const LayoutVersion = 2
+const LayoutVersion = 3
 
 // jiffy is what a connection's timeout is kept in: the kernel's tick on most
 // distributions (HZ 250). 32 bits of them are 198 days.

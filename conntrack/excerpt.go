@@ -27,7 +27,7 @@ const excerptRoom = 64
 // 0 is for templates. What happens in the excerpt is not seen in t. It has room for
 // more connections if t has, and is for work on few.
 func (t *Table) Excerpt(clients []Key, ports []PortKey) (*Table, error) {
-	o, err := New(Config{Shards: 1, Buckets: t.buckets})
+	o, err := build(Config{Shards: 1, Buckets: t.buckets}, false)
 	if err != nil {
 		return nil, err
 	}

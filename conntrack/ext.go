@@ -1,7 +1,5 @@
 package conntrack
 
-import "sync/atomic"
-
 // SeqAdj is how one direction of a TCP stream is moved: sequence numbers up to
 // and including Pos by Before, later ones by After, both in bytes. It is the
 // record of one resizing and of all before it together, as the kernel keeps it
@@ -33,50 +31,34 @@ type Ext struct {
 	data uint32 // first block of the template's data, 0 for none; of a free one the next
 }
 
-// extChunkLen is how many extensions are allocated at a time: 4 KiB.
-const extChunkLen = 64
-
-// extensions are a shard's records of [Ext]. There are at most as many as
-// connections, which are bounded.
+// extensions are a shard's records of [Ext]. There may be as many as connections.
 type extensions struct {
-	chunks []*[extChunkLen]Ext // extension i is chunks[i/extChunkLen][i%extChunkLen]; 0 is never used
-	free   uint32              // first free one; 0 is none
-	fresh  uint32              // those from this number on were never handed out
-	// dir is what chunks was when it last grew, for who looks without the lock.
-	dir atomic.Pointer[[]*[extChunkLen]Ext]
+	all []Ext // immutable: those of the whole table
+	own numbers
 }
 
-func (x *extensions) at(id uint32) *Ext { return &x.chunks[id/extChunkLen][id%extChunkLen] }
+func (x *extensions) at(id uint32) *Ext { return &x.all[id] }
 
-// take returns the number of a zeroed extension.
-func (x *extensions) take() uint32 {
-	if id := x.free; id != 0 {
+// takeExt returns the number of a zeroed extension.
+func (s *Shard) takeExt() uint32 {
+	x := &s.exts
+	if id := x.own.free; id != 0 {
 		e := x.at(id)
-		x.free = e.data
+		x.own.free = e.data
 		*e = Ext{}
 		return id
 	}
-	x.fresh = max(x.fresh, 1)
-	id := x.fresh
-	x.fresh++
-	if int(id) >= len(x.chunks)*extChunkLen {
-		x.chunks = append(x.chunks, new([extChunkLen]Ext))
-		dir := x.chunks
-		x.dir.Store(&dir)
-	}
-	return id
+	return x.own.take(&s.table.extsPool, s.num)
 }
 
 // release frees the extension with that number; 0 is none.
 func (x *extensions) release(id uint32) {
 	if id != 0 {
-		x.at(id).data, x.free = x.free, id
+		x.at(id).data, x.own.free = x.own.free, id
 	}
 }
 
-func (x *extensions) bytes() int {
-	return len(x.chunks)*extChunkSize + cap(x.chunks)*wordSize
-}
+func (x *extensions) bytes() int { return int(x.own.used) * extSize }
 
 // Extended reports whether the connection has an extension.
 func (c *Conn) Extended() bool { return c.ext != 0 }
@@ -94,7 +76,7 @@ func (s *Shard) Ext(c *Conn) *Ext {
 // goes with the connection.
 func (s *Shard) Extend(c *Conn) *Ext {
 	if c.ext == 0 {
-		c.ext = s.exts.take()
+		c.ext = s.takeExt()
 	}
 	return s.exts.at(c.ext)
 }

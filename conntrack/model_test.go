@@ -353,7 +353,7 @@ func (s *Shard) verify(t *testing.T) {
 	walk := func(id uint32, bucket, size int) {
 		for ; id != 0; id = s.record(id).next {
 			c := s.record(id)
-			if seen[id] || c.ref != Ref(s.num<<refBits|id) || size > 0 && int(s.hash(c))&(size-1) != bucket {
+			if seen[id] || c.ref != Ref(id) || s.table.block(id) != s || size > 0 && int(s.hash(c))&(size-1) != bucket {
 				t.Fatalf("shard %d: record %d is in the wrong chain: %+v", s.num, id, *c)
 			}
 			seen[id] = true
@@ -370,31 +370,31 @@ func (s *Shard) verify(t *testing.T) {
 	if len(seen) != s.index.n {
 		t.Fatalf("shard %d: %d records in chains, counted %d", s.num, len(seen), s.index.n)
 	}
-	for id := s.free; id != 0; id = s.record(id).next {
+	for id := s.own.free; id != 0; id = s.record(id).next {
 		if seen[id] || s.record(id).ref != 0 {
 			t.Fatalf("shard %d: record %d is free and in use", s.num, id)
 		}
 		seen[id] = true
 	}
 	exts := map[uint32]bool{0: true}
-	for id := s.exts.free; id != 0; id = s.exts.at(id).data {
+	for id := s.exts.own.free; id != 0; id = s.exts.at(id).data {
 		if exts[id] {
 			t.Fatalf("shard %d: extension %d is free twice", s.num, id)
 		}
 		exts[id] = true
 	}
-	for id := uint32(1); id < s.fresh; id++ {
+	for id := range seen {
 		if x := s.record(id).ext; x != 0 && exts[x] {
 			t.Fatalf("shard %d: extension %d of record %d is free or another's", s.num, x, id)
 		} else {
 			exts[x] = true
 		}
 	}
-	if len(exts) != int(max(s.exts.fresh, 1)) {
-		t.Fatalf("shard %d: %d extensions are in use or free, want %d", s.num, len(exts)-1, s.exts.fresh)
+	if len(exts)-1 != int(s.exts.own.used) {
+		t.Fatalf("shard %d: %d extensions are in use or free, want %d", s.num, len(exts)-1, s.exts.own.used)
 	}
-	if len(seen) != int(s.fresh)-1 {
-		t.Fatalf("shard %d: %d records are in use or free, want %d", s.num, len(seen), s.fresh-1)
+	if len(seen) != int(s.own.used) {
+		t.Fatalf("shard %d: %d records are in use or free, want %d", s.num, len(seen), s.own.used)
 	}
 }
 

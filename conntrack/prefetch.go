@@ -15,15 +15,15 @@ func (t *Table) Prefetch(hashes []uint64) {
 		for i, h := range hashes[:n] {
 			first[i] = t.Shard(h).index.hint(uint32(h))
 		}
-		for i, h := range hashes[:n] {
-			if first[i] != 0 {
-				prefetch(t.Shard(h).seen(first[i]))
+		for _, id := range first[:n] {
+			if id != 0 {
+				prefetch(&t.records[id])
 			}
 		}
 		if ported {
-			for i, h := range hashes[:n] {
-				if first[i] != 0 {
-					t.Shard(h).prefetchExt(first[i])
+			for _, id := range first[:n] {
+				if id != 0 {
+					t.prefetchExt(id)
 				}
 			}
 		}
@@ -48,7 +48,7 @@ func (t *Table) PrefetchPorts(hashes []uint64) {
 		}
 		for _, r := range refs[:n] {
 			if r != 0 {
-				t.Home(r).prefetchExt(r.id())
+				t.prefetchExt(uint32(r))
 			}
 		}
 		hashes = hashes[n:]

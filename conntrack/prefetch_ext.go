@@ -6,9 +6,8 @@ package conntrack
 // has one. It reads the extension's number while another may be changing it, which a
 // hint can bear: the word is the old one or the new one, and both were numbers of
 // extensions.
-func (s *Shard) prefetchExt(id uint32) {
-	e, dir := s.seen(id).ext, s.exts.dir.Load()
-	if e != 0 && dir != nil && int(e/extChunkLen) < len(*dir) {
-		prefetchExtension(&(*dir)[e/extChunkLen][e%extChunkLen])
+func (t *Table) prefetchExt(id uint32) {
+	if e := t.records[id].ext; e != 0 {
+		prefetchExtension(&t.exts[e])
 	}
 }

@@ -3,4 +3,4 @@
 package conntrack
 
 // prefetchExt does nothing: the race detector would see what it bears.
-func (s *Shard) prefetchExt(uint32) {}
+func (t *Table) prefetchExt(uint32) {}

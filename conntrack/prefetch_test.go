@@ -14,7 +14,7 @@ func TestHint(t *testing.T) {
 	for i := range n {
 		k := numbered(i)
 		s, c := add(t, table, &k, 0, 60e9)
-		if s.index.hint(uint32(table.Hash(k.Proto, k.Client, k.ClientPort))) != c.ref.id() {
+		if s.index.hint(uint32(table.Hash(k.Proto, k.Client, k.ClientPort))) != uint32(c.ref) {
 			wrong++ // its bucket has not moved yet
 		}
 		s.Unlock()

@@ -3,41 +3,33 @@ package conntrack
 import (
 	"math"
 	"sync"
-	"sync/atomic"
 
 	"vsnat/conntrack/wheel"
 )
-
-// chunkLen is how many records are allocated at a time: 16 KiB.
-const chunkLen = 128
-
-// chunk is memory for records. It holds no pointer, so the garbage collector
-// never looks into it, and it never moves.
-type chunk [chunkLen]Conn
 
 // Shard is a part of a table with a lock of its own. Every method but Lock and
 // Unlock is called with the lock held, and a *Conn it returns is good until
 // the lock is given up or the connection removed.
 type Shard struct {
-	mu    sync.Mutex
-	table *Table // immutable
-	num   uint32 // immutable: its place in the table
+	mu      sync.Mutex
+	table   *Table // immutable
+	num     uint32 // immutable: its place in the table
+	records []Conn // immutable: those of the whole table
 
-	free   uint32   // first free record; 0 is none
-	fresh  uint32   // records below this number were handed out at least once
-	chunks []*chunk // record i is chunks[i/chunkLen][i%chunkLen]; record 0 is never used
-	// dir is what chunks was when it last grew, for Table.at.
-	dir atomic.Pointer[[]*chunk]
-
+	own   numbers // of records
 	index index
 	wheel wheel.Wheel
 	exts  extensions
 	data  dataStore
 }
 
-func (s *Shard) init(t *Table, num uint32) {
-	s.table, s.num, s.fresh = t, num, 1
+// init makes the shard ready to have so many connections.
+func (s *Shard) init(t *Table, num uint32, conns int, nodes []wheel.Node) {
+	s.table, s.num, s.records = t, num, t.records
+	s.own.room = uint32(blocksOf(conns))
+	s.exts.all, s.exts.own.room = t.exts, s.own.room
 	s.index.init()
+	s.wheel.Init(nodes)
 }
 
 // Lock locks the shard.
@@ -46,13 +38,7 @@ func (s *Shard) Lock() { s.mu.Lock() }
 // Unlock unlocks the shard.
 func (s *Shard) Unlock() { s.mu.Unlock() }
 
-func (s *Shard) record(id uint32) *Conn { return &s.chunks[id/chunkLen][id%chunkLen] }
-
-// seen finds a record that was handed out before, without the lock.
-func (s *Shard) seen(id uint32) *Conn {
-	chunks := *s.dir.Load()
-	return &chunks[id/chunkLen][id%chunkLen]
-}
+func (s *Shard) record(id uint32) *Conn { return &s.records[id] }
 
 // In finds the connection of a packet from client to virtual server
 // (ip_vs_conn_in_get), the newest if several have the key. If there is none,
@@ -115,17 +101,19 @@ func (s *Shard) Template(hash uint64, k *Key) *Conn {
 // Get returns the connection with this reference, which must be of this shard,
 // or nil when it was removed.
 func (s *Shard) Get(r Ref) *Conn {
-	if id := r.id(); r.shard() == s.num && id != 0 && id < s.fresh {
-		if c := s.record(id); c.ref == r {
-			return c
-		}
+	if r == 0 || uint32(r) >= s.table.pool.handedOut() || s.table.pool.home(uint32(r)) != s.num {
+		return nil
+	}
+	if c := s.record(uint32(r)); c.ref == r {
+		return c
 	}
 	return nil
 }
 
 // Insert adds a connection with this key, created now and else zero, in front
-// of older ones with the same key, or returns nil if the table is full. Its
-// timer is not armed: the caller does that before it unlocks.
+// of older ones with the same key, or returns nil if the table is full, or the shard,
+// which [Config.Max] bounds. Its timer is not armed: the caller does that before it
+// unlocks.
 func (s *Shard) Insert(hash uint64, k *Key, now int64) *Conn {
 	if !s.table.reserve() {
 		return nil
@@ -142,7 +130,7 @@ func (s *Shard) Insert(hash uint64, k *Key, now int64) *Conn {
 		c.ClientPort, c.Flags = 0, NoCPort
 		s.table.noCPort.Add(1)
 	}
-	s.index.insert(s, c, uint32(hash), c.ref.id())
+	s.index.insert(s, c, uint32(hash), uint32(c.ref))
 	return c
 }
 
@@ -162,7 +150,7 @@ func (s *Shard) arm(c *Conn, now, timeout int64) {
 	at := now + min(max(timeout, 0), MaxTime-now)
 	c.Expires = at
 	if due := tickOf(at); c.due == 0 || due < c.due {
-		c.due = uint32(s.wheel.Set(c.ref.id(), int64(due)))
+		c.due = uint32(s.wheel.Set(uint32(c.ref), int64(due)))
 	}
 }
 
@@ -170,7 +158,7 @@ func (s *Shard) arm(c *Conn, now, timeout int64) {
 // the record. A connection with children stays, and so does one of another
 // shard: Remove does nothing then and returns false.
 func (s *Shard) Remove(c *Conn) bool {
-	if c.ref == 0 || c.ref.shard() != s.num || c.Children() != 0 {
+	if c.ref == 0 || s.table.pool.home(uint32(c.ref)) != s.num || c.Children() != 0 {
 		return false
 	}
 	if c.Control != 0 {
@@ -236,13 +224,13 @@ func (s *Shard) claim(hash uint64, k *Key) *Conn {
 		c.ref, c.ext, c.due = ref, 0, 0
 		c.ClientPort = k.ClientPort
 		c.Flags &^= NoCPort
-		s.index.insert(s, c, uint32(hash), ref.id())
+		s.index.insert(s, c, uint32(hash), uint32(ref))
 		if x := w.Ext(old); x != nil {
 			*s.Extend(c) = *x
 			s.movePort(c, old.ref)
 		}
 		if old.due != 0 {
-			c.due = uint32(s.wheel.Set(ref.id(), int64(tickOf(c.Expires))))
+			c.due = uint32(s.wheel.Set(uint32(ref), int64(tickOf(c.Expires))))
 		}
 		w.drop(old)
 		return c
@@ -270,31 +258,24 @@ func (s *Shard) hash(c *Conn) uint32 {
 }
 
 // take returns a zeroed record that is not in the index yet, or nil if the shard
-// has no number left.
+// has its share.
 func (s *Shard) take() *Conn {
-	id := s.free
-	switch {
-	case id != 0:
-		if s.free = s.record(id).next; s.free != 0 {
-			prefetch(s.record(s.free)) // for the shard's next connection
+	id := s.own.free
+	if id != 0 {
+		if s.own.free = s.record(id).next; s.own.free != 0 {
+			prefetch(s.record(s.own.free)) // for the shard's next connection
 		}
-	case s.fresh > maxID:
+	} else if id = s.own.take(&s.table.pool, s.num); id == 0 {
 		return nil
-	default:
-		if int(s.fresh) >= len(s.chunks)*chunkLen {
-			s.grow()
-		}
-		id = s.fresh
-		s.fresh++
 	}
 	c := s.record(id)
-	c.ref, c.next = Ref(s.num<<refBits|id), 0
+	c.ref, c.next = Ref(id), 0
 	return c
 }
 
 // drop frees the record.
 func (s *Shard) drop(c *Conn) {
-	id := c.ref.id()
+	id := uint32(c.ref)
 	if c.due != 0 {
 		s.wheel.Del(id)
 	}
@@ -304,27 +285,20 @@ func (s *Shard) drop(c *Conn) {
 		s.data.release(s.exts.at(c.ext).data)
 	}
 	s.exts.release(c.ext)
-	*c = Conn{next: s.free}
-	s.free = id
+	*c = Conn{next: s.own.free}
+	s.own.free = id
 	if s.waits() {
 		s.table.noCPort.Add(-1)
 	}
 }
 
-// grow adds a chunk.
-func (s *Shard) grow() {
-	s.chunks = append(s.chunks, new(chunk))
-	dir := s.chunks
-	s.dir.Store(&dir)
-	s.wheel.Grow(uint32(len(s.chunks) * chunkLen))
-}
-
-// each calls f for all records in use.
-func (s *Shard) each(f func(*Conn) bool) bool {
+// each calls f for all connections of the block of records that begins with that number,
+// and reports false if f did.
+func (s *Shard) each(block uint32, f func(*Conn) bool) bool {
 	s.Lock()
 	defer s.Unlock()
-	for id := uint32(1); id < s.fresh; id++ {
-		if c := s.record(id); c.ref != 0 && !f(c) {
+	for i := range s.records[block : block+blockLen] {
+		if c := s.record(block + uint32(i)); c.ref != 0 && !f(c) {
 			return false
 		}
 	}
@@ -332,8 +306,7 @@ func (s *Shard) each(f func(*Conn) bool) bool {
 }
 
 func (s *Shard) bytes() int {
-	return shardSize + len(s.chunks)*chunkSize +
-		cap(s.chunks)*wordSize + s.index.bytes() + s.wheel.Bytes() + s.exts.bytes() + s.data.bytes()
+	return shardSize + int(s.own.used)*(connSize+nodeSize) + s.index.bytes() + s.exts.bytes() + s.data.bytes()
 }
 
 // reserve counts one more connection unless the table is full.

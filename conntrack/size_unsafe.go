@@ -1,15 +1,19 @@
 package conntrack
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"vsnat/conntrack/wheel"
+)
 
 // Sizes in bytes, for [Table.Bytes]. Sizeof is a constant and touches no
 // memory.
 const (
 	tableSize = int(unsafe.Sizeof(Table{}))
 	shardSize = int(unsafe.Sizeof(Shard{}))
-	chunkSize = int(unsafe.Sizeof(chunk{}))
-
-	extChunkSize = int(unsafe.Sizeof([extChunkLen]Ext{}))
+	connSize  = int(unsafe.Sizeof(Conn{}))
+	nodeSize  = int(unsafe.Sizeof(wheel.Node{}))
+	extSize   = int(unsafe.Sizeof(Ext{}))
 
 	dataChunkSize = int(unsafe.Sizeof([dataChunkLen]dataBlock{}))
 	bucketSize    = int(unsafe.Sizeof(bucket{}))

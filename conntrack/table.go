@@ -3,7 +3,10 @@ package conntrack
 import (
 	"fmt"
 	"math/bits"
+	"runtime"
 	"sync/atomic"
+
+	"vsnat/conntrack/wheel"
 )
 
 // Defaults and bounds of [Config].
@@ -13,9 +16,16 @@ const (
 	DefaultBuckets = 1 << 12 // conn_tab_bits 12
 	MaxShards      = 256
 
-	// maxPerShard is how many connections a shard is planned for: half of what
-	// a Ref can number, as shards fill unevenly.
-	maxPerShard = 1 << (refBits - 1)
+	// maxPerShard is how many connections a table may be made for, by shard: so many
+	// that a Ref can number all records.
+	maxPerShard = 1 << 22
+
+	// spareRecords is how many more connections than twice its part of [Config.Max] a
+	// shard may have. Chance does not come near: it spreads clients over shards as coin
+	// tosses do, whose deviation is the root of a shard's part. What comes to one shard
+	// otherwise is what the hash does not tell apart: connections from one port of one
+	// client, to many services, and its templates.
+	spareRecords = 1 << 12
 )
 
 // What the kernel lets a connection's timer be, in nanoseconds.
@@ -62,6 +72,13 @@ type Table struct {
 	buckets int       // immutable
 	shards  []Shard   // immutable; the last is the one of NoCPort
 
+	// Records of all shards, and what pool their numbers are from; and their extensions.
+	// The slices are immutable.
+	records  []Conn
+	exts     []Ext
+	pool     pool
+	extsPool pool
+
 	noCPort atomic.Int64         // connections in the last shard
 	book    atomic.Pointer[Book] // nil unless it was opened
 
@@ -70,8 +87,13 @@ type Table struct {
 	_ [56]byte
 }
 
-// New returns an empty table.
-func New(cfg Config) (*Table, error) {
+// New returns an empty table. It reserves memory for as many records as the shards may
+// ever have, of which only those take any that are used; a system that does not grant
+// that is an error.
+func New(cfg Config) (*Table, error) { return build(cfg, true) }
+
+// build is New, and says whether huge pages are to be used.
+func build(cfg Config, huge bool) (*Table, error) {
 	if cfg.Max == 0 {
 		cfg.Max = DefaultMax
 	}
@@ -96,11 +118,31 @@ func New(cfg Config) (*Table, error) {
 		buckets: cfg.Buckets,
 		shards:  make([]Shard, cfg.Shards+1),
 	}
+	share := min(cfg.Max, 2*cfg.Max/cfg.Shards+spareRecords)
+	blocks := cfg.Shards*blocksOf(share) + blocksOf(cfg.Max) // all may wait for their client's port
+	var mem memory
+	t.records = reserve[Conn](&mem, blocks*blockLen, huge)
+	t.exts = reserve[Ext](&mem, blocks*blockLen, false)
+	nodes := reserve[wheel.Node](&mem, blocks*blockLen, false)
+	if mem.err != nil {
+		mem.release()
+		return nil, fmt.Errorf("conntrack: a table of %d connections: %w", cfg.Max, mem.err)
+	}
+	// Who has a connection has its shard, which leads to the table.
+	runtime.AddCleanup(t, memory.release, mem)
+	t.pool.owner, t.extsPool.owner = make([]uint16, blocks), make([]uint16, blocks)
 	for i := range t.shards {
-		t.shards[i].init(t, uint32(i))
+		if i == cfg.Shards {
+			share = cfg.Max
+		}
+		t.shards[i].init(t, uint32(i), share, nodes)
 	}
 	return t, nil
 }
+
+// blocksOf returns how many blocks of numbers so many connections need. One number is
+// no connection's.
+func blocksOf(conns int) int { return conns/blockLen + 1 }
 
 // Shard returns the shard of a client with this hash.
 func (t *Table) Shard(hash uint64) *Shard { return &t.shards[hash>>t.shift] }
@@ -141,19 +183,22 @@ func (t *Table) Bytes() int {
 	return sum
 }
 
-// Range calls f for every connection until it returns false, shard by shard
-// under the shard's lock: f must be quick, must not keep the pointer, insert,
+// Range calls f for every connection until it returns false, a few at a time
+// under their shard's lock: f must be quick, must not keep the pointer, insert,
 // remove or lock. Connections that come or go meanwhile may be missed.
 func (t *Table) Range(f func(*Conn) bool) {
-	for i := range t.shards {
-		if !t.shards[i].each(f) {
+	for id := uint32(0); id < t.pool.handedOut(); id += blockLen {
+		if !t.block(id).each(id, f) {
 			return
 		}
 	}
 }
 
 // Home returns the shard that r's connection is in.
-func (t *Table) Home(r Ref) *Shard { return &t.shards[r.shard()] }
+func (t *Table) Home(r Ref) *Shard { return t.block(uint32(r)) }
+
+// block returns the shard that has the record with that number, which was handed out.
+func (t *Table) block(id uint32) *Shard { return &t.shards[t.pool.home(id)] }
 
 // Hold counts one more child of parent. It is called under the parent's lock,
 // as nothing else keeps the parent there until it is counted; the lock may be
@@ -176,4 +221,4 @@ func (t *Table) Assure(parent Ref) {
 }
 
 // at finds a record that is held, without its shard's lock.
-func (t *Table) at(r Ref) *Conn { return t.shards[r.shard()].seen(r.id()) }
+func (t *Table) at(r Ref) *Conn { return &t.records[r] }

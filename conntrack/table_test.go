@@ -2,6 +2,7 @@ package conntrack
 
 import (
 	"math"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -328,7 +329,7 @@ func TestGetNothing(t *testing.T) {
 	k := numbered(1)
 	s, c := add(t, table, &k, 0, 1e9)
 	defer s.Unlock()
-	for _, r := range []Ref{0, c.Ref() + 1, c.Ref() + chunkLen, c.Ref() ^ 1<<refBits, math.MaxUint32} {
+	for _, r := range []Ref{0, c.Ref() + 1, c.Ref() + blockLen, math.MaxUint32} {
 		if s.Get(r) != nil {
 			t.Errorf("reference %#x leads to a connection", r)
 		}
@@ -503,12 +504,90 @@ func TestNoAllocs(t *testing.T) {
 	}
 }
 
-// TestShardOutOfNumbers pretends that a shard has handed out every number.
+// TestShardFull fills one shard, with connections that the hash does not tell apart:
+// it says so, the others go on, and it has room again for those that end.
+func TestShardFull(t *testing.T) {
+	table := newTable(t, Config{Max: 1 << 20, Shards: 64, Seed: 3})
+	k := numbered(1)
+	h := table.Hash(k.Proto, k.Client, k.ClientPort)
+	s := table.Shard(h)
+	s.Lock()
+	n := 0
+	var last *Conn
+	for c := s.Insert(h, &k, 0); c != nil; c = s.Insert(h, &k, 0) {
+		last = c
+		n++
+	}
+	if least := 2 << 20 / 64; n < least || n > least+2*spareRecords || table.Len() != n {
+		t.Errorf("a shard took %d connections, and %d are counted; want a few thousand more than %d", n, table.Len(), least)
+	}
+	if s.In(h, &k) != last {
+		t.Error("the newest is not found")
+	}
+	s.Remove(last)
+	if s.Insert(h, &k, 0) == nil || s.Insert(h, &k, 0) != nil {
+		t.Error("there is not room for as many as before")
+	}
+	s.Unlock()
+	for i := range 10_000 {
+		k := numbered(i)
+		h := table.Hash(k.Proto, k.Client, k.ClientPort)
+		if o := table.Shard(h); o != s {
+			o.Lock()
+			if o.Insert(h, &k, 0) == nil {
+				t.Fatalf("another shard has no room for connection %d", i)
+			}
+			o.Unlock()
+		}
+	}
+}
+
+// TestAllWait fills the table with connections that wait for their client's port, and
+// then, when they have ended, with others: every shard has its own room.
+func TestAllWait(t *testing.T) {
+	const limit = 20_000
+	table := newTable(t, Config{Max: limit, Shards: 4, Seed: 3})
+	n := table.NoCPort()
+	n.Lock()
+	for i := range limit {
+		k := Key{Client: addr(10, i), Virtual: addr(192, 0), VirtualPort: 20, Proto: 6}
+		c := n.Insert(table.Hash(k.Proto, k.Client, 0), &k, 0)
+		if c == nil {
+			t.Fatalf("no room for connection %d of %d", i, limit)
+		}
+		n.Arm(c, 0, 1e9)
+	}
+	n.Advance(100e9, func(c *Conn) { n.Remove(c) }, math.MaxInt)
+	n.Unlock()
+	for i := range limit {
+		k := numbered(i)
+		s, _ := add(t, table, &k, 0, 1e9)
+		s.Unlock()
+	}
+	if table.Len() != limit {
+		t.Errorf("%d connections, want %d", table.Len(), limit)
+	}
+}
+
+// TestShardKeepsTable collects garbage while only a shard of a table is known.
+func TestShardKeepsTable(t *testing.T) {
+	k := numbered(1)
+	s, c := add(t, newTable(t, Config{}), &k, 0, 1e9)
+	for range 3 {
+		runtime.GC()
+	}
+	if c.Client != k.Client || !s.Remove(c) {
+		t.Error("the connection is not as it was")
+	}
+	s.Unlock()
+}
+
+// TestShardOutOfNumbers pretends that a shard has had its share.
 func TestShardOutOfNumbers(t *testing.T) {
 	table := newTable(t, Config{Shards: 1})
 	s := &table.Shards()[0]
 	s.Lock()
-	s.fresh = maxID + 1
+	s.own.room = 0
 	k := numbered(1)
 	if c := s.Insert(1, &k, 0); c != nil || table.Len() != 0 {
 		t.Errorf("insert gave %v, %d connections are counted", c, table.Len())

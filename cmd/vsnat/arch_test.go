@@ -25,7 +25,7 @@ var imports = []struct {
 }{
 	{pkg: "vsnat/nat/wire", libs: pure},
 	{pkg: "vsnat/sched/**", may: []string{"vsnat/sched"}, libs: pure},
-	{pkg: "vsnat/conntrack", may: []string{"vsnat/conntrack/state", "vsnat/conntrack/wheel"}, libs: pure},
+	{pkg: "vsnat/conntrack", may: []string{"vsnat/conntrack/arena", "vsnat/conntrack/state", "vsnat/conntrack/wheel"}, libs: pure},
 	{pkg: "vsnat/conntrack/*", libs: pure},
 	{pkg: "vsnat/nic", libs: pure},
 	{pkg: "vsnat/nic/netns", libs: pure},

@@ -21,21 +21,17 @@ const (
 	digit  = 6 // bits of a tick that one level looks at
 	slots  = 1 << digit
 	levels = 7 // int64 nanoseconds are at most 2^37 ticks, and 7*6 > 38
-
-	blockLen = 128
 )
 
-// node is one timer. due is 0 while it is not set.
-type node struct {
+// Node is one timer. due is 0 while it is not set.
+type Node struct {
 	next, prev uint32
 	due        int64
 }
 
-type block [blockLen]node
-
-// Wheel is a timer wheel. The zero value is empty, at time 0.
+// Wheel is a timer wheel. It is empty and at time 0 when it was given its nodes by Init.
 type Wheel struct {
-	nodes []*block
+	nodes []Node
 
 	// now is the current tick. Timers in slots are due after it.
 	now int64
@@ -56,21 +52,13 @@ func TickOf(at int64) int64 {
 	return (at-1)>>tickBits + 1
 }
 
-// Grow makes room for timers with numbers below n.
-func (w *Wheel) Grow(n uint32) {
-	for uint32(len(w.nodes)*blockLen) < n {
-		w.nodes = append(w.nodes, new(block))
-	}
-}
-
-// Bytes returns the memory that Grow took.
-func (w *Wheel) Bytes() int {
-	return len(w.nodes)*blockSize + cap(w.nodes)*wordSize
-}
+// Init makes the wheel ready: timer i is nodes[i], zero while it is not set. Wheels may
+// have a slice in common, if no two use the same numbers.
+func (w *Wheel) Init(nodes []Node) { w.nodes = nodes }
 
 // Set sets timer id, or moves it if it is set, to the tick due, and returns
 // the tick it is really due in: the next one if due is not after the current
-// tick. id is not 0 and below what Grow was called with.
+// tick. id is not 0.
 func (w *Wheel) Set(id uint32, due int64) int64 {
 	w.Del(id)
 	due = max(due, w.now+1)
@@ -92,7 +80,7 @@ func (w *Wheel) Del(id uint32) {
 	} else {
 		w.behead(id, n)
 	}
-	*n = node{}
+	*n = Node{}
 }
 
 // Next says that it is now, in nanoseconds, and takes out and returns one of
@@ -175,7 +163,7 @@ func (w *Wheel) place(id uint32, due int64) {
 // behead makes the second timer of the list that timer id is the first of its
 // first. Only the first needs to know its list; the others are taken out by
 // their neighbours.
-func (w *Wheel) behead(id uint32, n *node) {
+func (w *Wheel) behead(id uint32, n *Node) {
 	switch id {
 	case w.due:
 		w.due = n.next
@@ -197,4 +185,4 @@ func (w *Wheel) where(due int64) (level, slot int) {
 	return level, int(due>>(level*digit)) & (slots - 1)
 }
 
-func (w *Wheel) node(id uint32) *node { return &w.nodes[id/blockLen][id%blockLen] }
+func (w *Wheel) node(id uint32) *Node { return &w.nodes[id] }

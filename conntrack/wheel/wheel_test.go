@@ -10,6 +10,13 @@ import (
 
 const hour = int64(time.Hour)
 
+// sized returns a wheel for timers with numbers below n.
+func sized(n uint32) *Wheel {
+	w := new(Wheel)
+	w.Init(make([]Node, n))
+	return w
+}
+
 // drain returns all timers due at now.
 func drain(w *Wheel, now int64) (ids []uint32) {
 	for {
@@ -50,16 +57,15 @@ func TestEveryDistance(t *testing.T) {
 				if due <= start || due >= 1<<37 {
 					continue
 				}
-				var w Wheel
-				w.Grow(2)
-				drain(&w, start*Tick)
+				w := sized(2)
+				drain(w, start*Tick)
 				if got := w.Set(1, due); got != due {
 					t.Fatalf("at tick %d: Set to %d said %d", start, due, got)
 				}
-				if ids := drain(&w, due*Tick-1); len(ids) != 0 {
+				if ids := drain(w, due*Tick-1); len(ids) != 0 {
 					t.Fatalf("from tick %d: timer of tick %d fired early", start, due)
 				}
-				if ids := drain(&w, due*Tick); !slices.Equal(ids, []uint32{1}) {
+				if ids := drain(w, due*Tick); !slices.Equal(ids, []uint32{1}) {
 					t.Fatalf("from tick %d: at tick %d fired %v, want timer 1", start, due, ids)
 				}
 			}
@@ -69,34 +75,32 @@ func TestEveryDistance(t *testing.T) {
 
 // TestNotAfterNow sets timers at ticks that are over: they come in the next.
 func TestNotAfterNow(t *testing.T) {
-	var w Wheel
-	w.Grow(4)
-	drain(&w, 1000*Tick)
+	w := sized(4)
+	drain(w, 1000*Tick)
 	for i, due := range []int64{0, -5, 1000} {
 		if got := w.Set(uint32(i+1), due); got != 1001 {
 			t.Errorf("at tick 1000: Set to %d said %d, want 1001", due, got)
 		}
 	}
-	if ids := drain(&w, 1001*Tick-1); len(ids) != 0 {
+	if ids := drain(w, 1001*Tick-1); len(ids) != 0 {
 		t.Errorf("fired in the same tick: %v", ids)
 	}
-	if ids := drain(&w, 1001*Tick); len(ids) != 3 {
+	if ids := drain(w, 1001*Tick); len(ids) != 3 {
 		t.Errorf("in the next tick fired %v, want 3 timers", ids)
 	}
 }
 
 func TestTimeStepsBack(t *testing.T) {
-	var w Wheel
-	w.Grow(2)
-	drain(&w, 100*Tick)
+	w := sized(2)
+	drain(w, 100*Tick)
 	w.Set(1, 150)
-	if ids := drain(&w, 10*Tick); len(ids) != 0 {
+	if ids := drain(w, 10*Tick); len(ids) != 0 {
 		t.Fatalf("after a step back fired %v", ids)
 	}
 	if got := w.Set(1, 20); got != 101 {
 		t.Fatalf("a step back moved the wheel back: Set to 20 said %d, want 101", got)
 	}
-	if ids := drain(&w, 101*Tick); len(ids) != 1 {
+	if ids := drain(w, 101*Tick); len(ids) != 1 {
 		t.Fatalf("at tick 101 fired %v", ids)
 	}
 }
@@ -127,8 +131,7 @@ func TestModel(t *testing.T) {
 	steps := []int64{0, 1, Tick - 1, Tick, 3 * Tick, 70 * Tick, 15 * 60e9, hour, 100 * hour, 30 * 365 * 24 * hour}
 	const timers = 700
 	for round := range 40 {
-		var w Wheel
-		w.Grow(timers + 1)
+		w := sized(timers + 1)
 		m := model{}
 		now := int64(0)
 		if round%2 == 1 {
@@ -165,14 +168,14 @@ func TestModel(t *testing.T) {
 					}
 					continue
 				}
-				got, want := drain(&w, now), m.pop(now/Tick)
+				got, want := drain(w, now), m.pop(now/Tick)
 				slices.Sort(got)
 				if !slices.Equal(got, want) {
 					t.Fatalf("at tick %d fired %v, want %v", now/Tick, got, want)
 				}
 			}
 		}
-		got, want := drain(&w, math.MaxInt64), m.pop(math.MaxInt64/Tick)
+		got, want := drain(w, math.MaxInt64), m.pop(math.MaxInt64/Tick)
 		slices.Sort(got)
 		if !slices.Equal(got, want) {
 			t.Fatalf("at the end of time fired %v, want %v", got, want)
@@ -187,8 +190,7 @@ func TestModel(t *testing.T) {
 // a timer costs no more than its way down and out.
 func TestBudget(t *testing.T) {
 	const timers = 5000
-	var w Wheel
-	w.Grow(timers + 1)
+	w := sized(timers + 1)
 	for id := uint32(1); id <= timers; id++ {
 		w.Set(id, int64(id)*7919)
 	}
@@ -215,8 +217,7 @@ func TestBudget(t *testing.T) {
 }
 
 func TestNoAllocs(t *testing.T) {
-	var w Wheel
-	w.Grow(1000)
+	w := sized(1000)
 	now := int64(0)
 	if n := testing.AllocsPerRun(100, func() {
 		for id := uint32(1); id < 1000; id++ {
@@ -233,21 +234,9 @@ func TestNoAllocs(t *testing.T) {
 	}
 }
 
-func TestBytes(t *testing.T) {
-	var w Wheel
-	if w.Bytes() != 0 {
-		t.Errorf("an empty wheel holds %d bytes", w.Bytes())
-	}
-	w.Grow(10_000)
-	if per := w.Bytes() / 10_000; per < 16 || per > 18 {
-		t.Errorf("%d bytes a timer, want about 16", per)
-	}
-}
-
 func BenchmarkSet(b *testing.B) {
 	const timers = 100_000
-	var w Wheel
-	w.Grow(timers + 1)
+	w := sized(timers + 1)
 	now := int64(0)
 	for i := 0; b.Loop(); i++ {
 		w.Set(1+uint32(i)*2654435761%timers, now/Tick+1+int64(i&0x3fff))
@@ -256,8 +245,7 @@ func BenchmarkSet(b *testing.B) {
 
 func BenchmarkSetNext(b *testing.B) {
 	const timers = 100_000
-	var w Wheel
-	w.Grow(timers + 1)
+	w := sized(timers + 1)
 	for id := uint32(1); id <= timers; id++ {
 		w.Set(id, int64(id)%900)
 	}
