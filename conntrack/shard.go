@@ -48,13 +48,8 @@ func (s *Shard) record(id uint32) *Conn { return &s.records[id] }
 // kernel.
 func (s *Shard) In(hash uint64, k *Key) *Conn {
 	if k.ClientPort != 0 {
-		for id := *s.index.head(uint32(hash)); id != 0; {
-			c := s.record(id)
-			if c.ClientPort == k.ClientPort && c.VirtualPort == k.VirtualPort && c.Proto == k.Proto &&
-				c.Client == k.Client && c.Virtual == k.Virtual {
-				return c
-			}
-			id = c.next
+		if c := s.Known(hash, k); c != nil {
+			return c
 		}
 	}
 	if s.table.noCPort.Load() == 0 {
@@ -63,19 +58,34 @@ func (s *Shard) In(hash uint64, k *Key) *Conn {
 	return s.claim(hash, k)
 }
 
-// Out finds the connection of a packet from a server to its client
-// (ip_vs_conn_out_get): masquerading servers send from their own address and
-// port, the others from the virtual one; those of [Book] are not found. src and sport are the packet's
-// source, client and cport its destination. Templates are never found.
-func (s *Shard) Out(hash uint64, proto uint8, src Addr, sport uint16, client Addr, cport uint16) *Conn {
+// Known is [Shard.In] without the connections that wait for their client's port. The
+// key has a client port.
+func (s *Shard) Known(hash uint64, k *Key) *Conn {
 	for id := *s.index.head(uint32(hash)); id != 0; {
 		c := s.record(id)
-		if c.ClientPort == cport && c.Proto == proto && c.Client == client && c.Flags&(Template|NoCPort) == 0 {
+		if c.ClientPort == k.ClientPort && c.VirtualPort == k.VirtualPort && c.Proto == k.Proto &&
+			c.Client == k.Client && c.Virtual == k.Virtual {
+			return c
+		}
+		id = c.next
+	}
+	return nil
+}
+
+// Out finds the connection of a packet from a server to its client
+// (ip_vs_conn_out_get): masquerading servers send from their own address and
+// port, the others from the virtual one; those of [Book] are not found. In k the
+// packet's source stands as Virtual, its destination as Client. Templates are never
+// found.
+func (s *Shard) Out(hash uint64, k *Key) *Conn {
+	for id := *s.index.head(uint32(hash)); id != 0; {
+		c := s.record(id)
+		if c.ClientPort == k.ClientPort && c.Proto == k.Proto && c.Client == k.Client && c.Flags&(Template|NoCPort) == 0 {
 			addr, port, method := &c.Virtual, c.VirtualPort, c.Method()
 			if method == Masq {
 				addr, port = &c.Dest, c.DestPort
 			}
-			if port == sport && *addr == src && method < Full {
+			if port == k.VirtualPort && *addr == k.Virtual && method < Full {
 				return c
 			}
 		}

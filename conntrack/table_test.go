@@ -478,7 +478,7 @@ func TestNoAllocs(t *testing.T) {
 				c = s.Insert(h, &k, now)
 			}
 			s.Arm(c, now, int64(1+i%7)*60e9)
-			s.Out(h, k.Proto, k.Virtual, k.VirtualPort, k.Client, k.ClientPort)
+			s.Out(h, &Key{Client: k.Client, Virtual: k.Virtual, ClientPort: k.ClientPort, VirtualPort: k.VirtualPort, Proto: k.Proto})
 			s.Template(h, &k)
 			if s.Get(c.Ref()) != c {
 				t.Fatal("lost")

@@ -124,7 +124,7 @@ func (w *Worker) answerError(j *job, src Addr, t trouble, mtu int) Verdict {
 	if w.pkt.V6 && !w.routes.own.has(&src) {
 		// What comes to the host by its mark alone goes to no address of the host,
 		// even if a route makes it local (icmp6_send in net/ipv6/icmp.c).
-		if hop := w.hop(to); hop.Src != (Addr{}) {
+		if hop := w.hop(&to); hop.Src != (Addr{}) {
 			src = hop.Src
 		}
 	}
@@ -174,7 +174,7 @@ func (w *Worker) answerFromHost(j *job, t trouble, mtu int) Verdict {
 		// The host itself takes no packet from its own address.
 		return w.answerError(j, w.pkt.Dst, t, mtu)
 	}
-	hop := w.hop(w.pkt.Src)
+	hop := w.hop(&w.pkt.Src)
 	if hop.Src == (Addr{}) {
 		return drop(NoRouteOut)
 	}
@@ -193,7 +193,7 @@ func (w *Worker) answer(f *nic.Frame, n int, to Addr, back wire.Ethernet, from i
 	eth := wire.Ethernet(f.Eth())
 	eth.SetType(wire.IP(eth.Payload()).EtherType())
 	port := w.index
-	if hop := w.hop(to); hop.State == nic.HopResolved && !linkLocal(&to) {
+	if hop := w.hop(&to); hop.State == nic.HopResolved && !linkLocal(&to) {
 		eth.SetAddrs(&hop.DstMAC, &hop.SrcMAC)
 		port = hop.Index
 	} else if back != nil {

@@ -163,7 +163,7 @@ func (w *Worker) follow(j *job, to *fate) Verdict {
 	if to.rest != forwarded {
 		return to.rest
 	}
-	hop := w.hop(to.next)
+	hop := w.hop(&to.next)
 	local := hop.State == nic.HopLocal && to.toServer
 	switch {
 	case hop.State == nic.HopNoRoute:

@@ -24,7 +24,7 @@ func (w *Worker) local(j *job, s *conntrack.Shard, c *conntrack.Conn, d *dest) (
 			return w.hostAnswer(j), false
 		}
 	}
-	v, hop := drop(NoPort), w.hop(c.Dest)
+	v, hop := drop(NoPort), w.hop(&c.Dest)
 	if hop.State == nic.HopLocal {
 		v = drop(ServerIsLocal)
 	} else if w.takePort(j, s, c, w.snap.pools[d.poolName()], hop) {
@@ -103,7 +103,7 @@ func (w *Worker) icmpHomebound(j *job) (Verdict, bool) {
 	if !j.icmpChecksumOK() {
 		return drop(BadICMPChecksum), true
 	}
-	hop := w.hop(c.Client)
+	hop := w.hop(&c.Client)
 	if v, ok := w.routable(j, hop); !ok {
 		return v, true
 	}

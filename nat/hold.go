@@ -118,7 +118,7 @@ func (w *Worker) retryHeld() {
 		if h.state != heldWaits {
 			continue
 		}
-		hop := w.hop(h.dst)
+		hop := w.hop(&h.dst)
 		age := w.now - h.since
 		switch {
 		case hop.State == nic.HopResolved:
@@ -211,7 +211,7 @@ func (w *Worker) unreachable(h *held) Verdict {
 // else than the frame's sender: if need be it waits for a link-layer address. By
 // direct routing and in tunnels the director sends clients nothing but such.
 func (w *Worker) answerOrHold(f *nic.Frame, n int, to Addr, from int) Verdict {
-	hop := w.hop(to)
+	hop := w.hop(&to)
 	if n == 0 || hop.State != nic.HopUnresolved && hop.State != nic.HopFailed {
 		return w.answer(f, n, to, nil, from)
 	}

@@ -24,12 +24,12 @@ type hopSlot struct {
 func (c *hopCache) clear() { c.gen++ }
 
 // hop returns the next hop towards addr.
-func (w *Worker) hop(addr Addr) *nic.Hop {
+func (w *Worker) hop(addr *Addr) *nic.Hop {
 	// The low 32 bits tell IPv4 hosts, and those of one network, apart.
 	n := binary.BigEndian.Uint32(addr[12:]) * 0x9e3779b1 >> 22
 	s := &w.hops.slot[n%hopSlots]
-	if s.gen != w.hops.gen || s.addr != addr {
-		s.addr, s.gen, s.hop = addr, w.hops.gen, w.routes.Lookup(addr)
+	if s.gen != w.hops.gen || s.addr != *addr {
+		s.addr, s.gen, s.hop = *addr, w.hops.gen, w.routes.Lookup(*addr)
 	}
 	return &s.hop
 }

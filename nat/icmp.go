@@ -44,7 +44,7 @@ func (w *Worker) errorToServer(j *job, s *conntrack.Shard, hash uint64, c *connt
 	n.InPkts++
 	n.InBytes += uint64(len(j.ip))
 	to := goal(c)
-	hop := w.hop(to)
+	hop := w.hop(&to)
 	switch {
 	case hop.State == nic.HopNoRoute:
 		return drop(NoRouteOut)
@@ -98,7 +98,8 @@ func (w *Worker) icmpOutbound(j *job) Verdict {
 	s := w.e.table.Shard(hash)
 	s.Lock()
 	defer s.Unlock()
-	c := s.Out(hash, proto, q.Dst, q.DstPort, q.Src, q.SrcPort)
+	key := conntrack.Key{Client: q.Src, Virtual: q.Dst, ClientPort: q.SrcPort, VirtualPort: q.DstPort, Proto: proto}
+	c := s.Out(hash, &key)
 	if c == nil {
 		return w.stray(j, server)
 	}
@@ -116,7 +117,7 @@ func (w *Worker) icmpOutbound(j *job) Verdict {
 	if !j.icmpChecksumOK() {
 		return drop(BadICMPChecksum)
 	}
-	hop := w.hop(c.Client)
+	hop := w.hop(&c.Client)
 	if v, ok := w.routable(j, hop); !ok {
 		return v
 	}

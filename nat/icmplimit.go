@@ -54,5 +54,5 @@ func (w *Worker) errorGap(to Addr) int64 {
 	if is4(&to) {
 		return icmpPeerGap
 	}
-	return icmpPeerGap >> ((128 - int(w.hop(to).Prefix)) >> 5)
+	return icmpPeerGap >> ((128 - int(w.hop(&to).Prefix)) >> 5)
 }

@@ -296,7 +296,7 @@ func (d *dest) recount(c *conntrack.Conn) {
 // The checks come in the kernel's order.
 func (w *Worker) toServer(j *job, c *conntrack.Conn, d *dest) Verdict {
 	to := goal(c)
-	hop := w.hop(to)
+	hop := w.hop(&to)
 	switch hop.State {
 	case nic.HopNoRoute:
 		return w.answerFor(j, c, hostUnreachable, 0)

@@ -38,7 +38,8 @@ func (w *Worker) ipsec(j *job) Verdict {
 	hash = w.e.table.Hash(ProtoUDP, p.Dst, isakmp)
 	s = w.e.table.Shard(hash)
 	s.Lock()
-	c := s.Out(hash, ProtoUDP, p.Src, isakmp, p.Dst, isakmp)
+	key = conntrack.Key{Client: p.Dst, Virtual: p.Src, ClientPort: isakmp, VirtualPort: isakmp, Proto: ProtoUDP}
+	c := s.Out(hash, &key)
 	if c == nil || c.Method() == conntrack.Full {
 		s.Unlock()
 		return w.stray(j, Endpoint{Proto: p.Proto, Addr: p.Src})

@@ -117,7 +117,7 @@ func (w *Worker) fromHostOn(j *job) Verdict {
 	if !unicast(&p.Dst) || linkLocal(&p.Dst) {
 		return drop(NoAnswer)
 	}
-	hop := w.hop(p.Dst)
+	hop := w.hop(&p.Dst)
 	switch hop.State {
 	case nic.HopNoRoute:
 		return drop(NoRouteOut)

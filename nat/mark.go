@@ -138,5 +138,6 @@ func (w *Worker) forMark(j *job) bool {
 	s := w.e.table.Shard(j.hash)
 	s.Lock()
 	defer s.Unlock()
-	return s.Out(j.hash, p.Proto, p.Src, p.SrcPort, p.Dst, p.DstPort) == nil
+	key := answerKey(p)
+	return s.Out(j.hash, &key) == nil
 }

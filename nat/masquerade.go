@@ -116,7 +116,7 @@ func (w *Worker) goesOut(j *job, n *inside, sport, dport uint16) Verdict {
 	if w.routes.Local(p.Dst) || !unicast(&p.Dst) || !foreign(&p.Src) {
 		return passed
 	}
-	hop := w.hop(p.Dst)
+	hop := w.hop(&p.Dst)
 	if p.Proto == ProtoSCTP || n.nic != 0 && hop.Index != n.nic || w.snap.insideOf(&p.Dst) != nil {
 		return w.routeOn(j, false)
 	}
@@ -207,7 +207,7 @@ func (w *Worker) icmpFromInside(j *job) (Verdict, bool) {
 	if !j.icmpChecksumOK() {
 		return drop(BadICMPChecksum), true
 	}
-	hop := w.hop(c.Dest)
+	hop := w.hop(&c.Dest)
 	if v, ok := w.routable(j, hop); !ok {
 		return v, true
 	}
@@ -219,7 +219,7 @@ func (w *Worker) icmpFromInside(j *job) (Verdict, bool) {
 // locked.
 func (w *Worker) backInside(j *job, s *conntrack.Shard, c *conntrack.Conn) Verdict {
 	w.watch.found(c, nil, ServerSide)
-	hop := w.hop(c.Client)
+	hop := w.hop(&c.Client)
 	v, ok := w.routable(j, hop)
 	if !ok {
 		return v
@@ -281,7 +281,7 @@ func (w *Worker) routeOn(j *job, complain bool) Verdict {
 	if !w.routes.Forwarding(w.index, w.pkt.V6) {
 		return drop(NoConnection)
 	}
-	hop := w.hop(w.pkt.Dst)
+	hop := w.hop(&w.pkt.Dst)
 	v, ok := w.routable(j, hop)
 	if !ok {
 		return v

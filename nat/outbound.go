@@ -4,6 +4,7 @@ import (
 	"vsnat/conntrack"
 	"vsnat/conntrack/state"
 	"vsnat/nat/forward"
+	"vsnat/nat/wire"
 	"vsnat/nic"
 )
 
@@ -13,7 +14,8 @@ func (w *Worker) outbound(j *job) Verdict {
 	p := w.pkt
 	s := w.e.table.Shard(j.hash)
 	s.Lock()
-	c := s.Out(j.hash, p.Proto, p.Src, p.SrcPort, p.Dst, p.DstPort)
+	key := answerKey(p)
+	c := s.Out(j.hash, &key)
 	if c == nil && p.Proto == ProtoUDP {
 		if c = s.OutAny(j.hash, p.Proto, &p.Src, &p.Dst, p.DstPort); c != nil {
 			c.DestPort = p.SrcPort
@@ -41,6 +43,14 @@ func (w *Worker) outbound(j *job) Verdict {
 	return v
 }
 
+// answerKey is what the connection is found by whose server sent the packet.
+func answerKey(p *wire.Packet) (k conntrack.Key) {
+	// Field by field: a literal is made elsewhere and copied.
+	k.Client, k.ClientPort = p.Dst, p.DstPort
+	k.Virtual, k.VirtualPort, k.Proto = p.Src, p.SrcPort, p.Proto
+	return k
+}
+
 // reply deals with a packet of connection c from its server. The shard s is locked.
 func (w *Worker) reply(j *job, s *conntrack.Shard, c *conntrack.Conn) Verdict {
 	j.server = c.Server
@@ -59,7 +69,7 @@ func (w *Worker) reply(j *job, s *conntrack.Shard, c *conntrack.Conn) Verdict {
 		w.fromServer(j, s, c, d, renews)
 		return passed
 	}
-	hop := w.hop(c.Client)
+	hop := w.hop(&c.Client)
 	v, ok := w.routable(j, hop)
 	full := c.Method() == conntrack.Full
 	switch {

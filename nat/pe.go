@@ -121,7 +121,8 @@ func (w *Worker) talks(j *job) (v Verdict, ok bool) {
 	s := w.e.table.Shard(j.hash)
 	s.Lock()
 	defer s.Unlock()
-	c := s.Out(j.hash, p.Proto, p.Src, p.SrcPort, p.Dst, p.DstPort)
+	key := answerKey(p)
+	c := s.Out(j.hash, &key)
 	if c != nil { // another worker made it meanwhile
 		w.e.table.Release(parent)
 		return w.reply(j, s, c), true

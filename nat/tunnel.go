@@ -176,7 +176,7 @@ const maxPacket = 65535
 // to server d, which room ends with. It returns the length of all, or 0 if the host
 // has no address to send from.
 func (w *Worker) wrapAnswer(room []byte, d *dest, to *Addr, srcPort uint16) int {
-	hop := w.hop(*to)
+	hop := w.hop(to)
 	if hop.Src == (Addr{}) {
 		return 0
 	}

@@ -58,7 +58,7 @@ func (t *watch) conclude(w *Worker, j *job, v Verdict, out []Out) {
 		d.To = d.Before.Src
 	}
 	if d.To != (Addr{}) {
-		d.Hop = *w.hop(d.To)
+		d.Hop = *w.hop(&d.To)
 	}
 	for i := range out {
 		d.Out = append(d.Out, Departure{Port: out[i].Port, Kind: out[i].Kind, Headers: headersOf(out[i].Frame.Eth())})

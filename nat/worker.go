@@ -18,23 +18,26 @@ type Worker struct {
 	index int // ifindex of the receiving NIC
 
 	// of this round
-	now    int64
-	host   int // ifindex of the port to the host's own stack, or 0
-	snap   *snapshot
-	routes *routesBox
-	jobs   [nic.MaxBatch]job
-	pkts   [nic.MaxBatch]wire.Packet
-	hashes [nic.MaxBatch]uint64 // of those that connections are looked for
-	ports  [nic.MaxBatch]uint64 // of those that are looked for in the book of ports
-	pkt    *wire.Packet         // of the frame under judgement
-	frame  *nic.Frame           // it, or a held one that is answered; else nil
-	vlans  vlanSet              // that have an interface of their own
-	req    sched.Request
-	once   conntrack.Conn // of the packet, if it is scheduled by itself
-	watch  *watch         // nil if nobody wants to know
-	traces tracer
-	source [1]Addr // see [Worker.takePort]
-	first  job     // see [Worker.sendFirst]
+	now     int64
+	host    int // ifindex of the port to the host's own stack, or 0
+	snap    *snapshot
+	routes  *routesBox
+	jobs    [nic.MaxBatch]job
+	pkts    [nic.MaxBatch]wire.Packet
+	plains  [nic.MaxBatch]plain
+	hashes  [nic.MaxBatch]uint64 // of those that connections are looked for
+	ports   [nic.MaxBatch]uint64 // of those that are looked for in the book of ports
+	pkt     *wire.Packet         // of the frame under judgement
+	frame   *nic.Frame           // it, or a held one that is answered; else nil
+	vlans   vlanSet              // that have an interface of their own
+	req     sched.Request
+	once    conntrack.Conn // of the packet, if it is scheduled by itself
+	watch   *watch         // nil if nobody wants to know
+	traces  tracer
+	express express
+	general bool    // of tests: no packet goes the express way
+	source  [1]Addr // see [Worker.takePort]
+	first   job     // see [Worker.sendFirst]
 	// nextPort tells where among a pool's ports the next one is looked for.
 	nextPort uint32
 	seg      alg.Segment // of the packet, if a helper looks at it
@@ -97,12 +100,22 @@ func (e *Engine) NewWorker(index int) *Worker {
 // Everything it returns through Out and Verdict is valid until Commit.
 func (w *Worker) Process(b *nic.Batch, now int64) {
 	w.begin(now)
+	w.setOut()
 	// First all frames are read, then their connections are brought near, then
 	// judgement is passed: memory serves many at once sooner than one by one.
 	hashes, ports := w.hashes[:0], w.ports[:0]
 	for i := range b.N {
+		f, q := &b.Frames[i], &w.plains[i]
+		if q.ok = w.express.open && w.readPlain(q, f); q.ok {
+			if q.home {
+				ports = append(ports, q.port)
+			} else {
+				hashes = append(hashes, q.hash)
+			}
+			continue
+		}
 		j := &w.jobs[i]
-		if w.verdicts[i] = w.read(j, &b.Frames[i], i); w.verdicts[i] == undecided && j.flow {
+		if w.verdicts[i] = w.read(j, f, i); w.verdicts[i] == undecided && j.flow {
 			if j.home {
 				ports = append(ports, j.port)
 			}
@@ -116,17 +129,34 @@ func (w *Worker) Process(b *nic.Batch, now int64) {
 	}
 	w.e.table.Prefetch(hashes)
 	for i := range b.N {
-		if w.verdicts[i] == undecided {
-			w.pkt, w.frame = &w.pkts[i], &b.Frames[i]
-			if w.watch == nil && w.traces.all == nil {
-				w.verdicts[i] = w.judge(&w.jobs[i])
-			} else {
-				w.verdicts[i] = w.asked(&w.jobs[i])
+		f := &b.Frames[i]
+		if q := &w.plains[i]; q.ok {
+			if w.speed(i, q, f) {
+				w.verdicts[i] = forwarded
+				w.count(forwarded)
+				continue
 			}
-		} else if w.traces.all != nil && w.verdicts[i].Kind == Dropped {
-			w.unread(b.Frames[i].Eth(), w.verdicts[i])
+			q.ok = false
+			w.verdicts[i] = w.read(&w.jobs[i], f, i)
 		}
+		w.pass(i, f)
 		w.count(w.verdicts[i])
+	}
+}
+
+// pass passes judgement on the batch's frame i, which was read, by the general way.
+func (w *Worker) pass(i int, f *nic.Frame) {
+	if w.verdicts[i] != undecided {
+		if w.traces.all != nil && w.verdicts[i].Kind == Dropped {
+			w.unread(f.Eth(), w.verdicts[i])
+		}
+		return
+	}
+	w.pkt, w.frame = &w.pkts[i], f
+	if w.watch == nil && w.traces.all == nil {
+		w.verdicts[i] = w.judge(&w.jobs[i])
+	} else {
+		w.verdicts[i] = w.asked(&w.jobs[i])
 	}
 }
 

@@ -1,0 +1,27 @@
+package conntrack
+
+// Deadline is what arms timers: worked out once for all the packets of a batch that
+// give their connections the same timeout.
+type Deadline struct {
+	at      int64
+	timeout uint32
+	due     uint32
+}
+
+// In returns the deadline that is timeout nanoseconds from now. The timeout is
+// rounded as by [Conn.SetTimeout].
+func In(now, timeout int64) Deadline {
+	var c Conn
+	c.SetTimeout(timeout)
+	now = min(now, MaxTime)
+	at := now + min(c.Timeout(), MaxTime-now)
+	return Deadline{at, c.timeout, tickOf(at)}
+}
+
+// ArmAs is [Shard.Arm] with a deadline.
+func (s *Shard) ArmAs(c *Conn, d *Deadline) {
+	c.Expires, c.timeout = d.at, d.timeout
+	if c.due == 0 || d.due < c.due {
+		c.due = uint32(s.wheel.Set(c.ref.id(), int64(d.due)))
+	}
+}

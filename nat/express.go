@@ -1,0 +1,163 @@
+package nat
+
+import (
+	"encoding/binary"
+
+	"vsnat/conntrack"
+	"vsnat/conntrack/state"
+	"vsnat/nat/wire"
+	"vsnat/nic"
+)
+
+// The express way: nearly all packets are plain ones of connections that are
+// established and stay so, to or from a server that is well, by way of a next hop that
+// is known. Nothing is decided about them that judge.go's way would not decide; it
+// has only been decided beforehand, and what need not be asked is not. Whatever is not
+// so in the least is left to that way, untouched. A packet that somebody watches always
+// goes there.
+
+// express is what a batch's plain packets have in common.
+type express struct {
+	open     bool // there may be plain packets
+	tcp, udp conntrack.Deadline
+}
+
+// setOut makes the way ready for a batch.
+func (w *Worker) setOut() {
+	// By a mark any packet may be a client's, and the host's own need no hop.
+	x := &w.express
+	x.open = w.watch == nil && w.traces.all == nil && len(w.snap.rules) == 0 && !w.fromHost() && !w.general
+	if x.open {
+		t := w.e.timeouts.Load()
+		x.tcp = conntrack.In(w.now, t.TCP[state.TCPEstablished])
+		x.udp = conntrack.In(w.now, t.UDP)
+	}
+}
+
+// aside are the connections that the express way leaves alone.
+const aside = conntrack.Template | conntrack.OnePacket | conntrack.NoCPort | conntrack.GivenUp |
+	conntrack.AnyDPort | conntrack.Proxied | conntrack.InSeq | conntrack.OutSeq
+
+// speed sends a plain packet on. It reports false, and has changed nothing, if it is
+// none for the express way.
+func (w *Worker) speed(i int, q *plain, f *nic.Frame) bool {
+	if q.home {
+		k := q.portKey()
+		s, c := w.byPort(&k, q.port)
+		if c == nil {
+			return false
+		}
+		ok := c.Method() == conntrack.Full && w.onwardOut(i, q, f, s, c)
+		s.Unlock()
+		return ok
+	}
+	s, ok := w.e.table.Shard(q.hash), false
+	s.Lock()
+	if q.in {
+		if c := s.Known(q.hash, &q.key); c != nil {
+			ok = w.onwardIn(i, q, f, s, c)
+		}
+	} else if c := s.Out(q.hash, &q.key); c != nil && c.Method() == conntrack.Masq && !c.Extended() {
+		ok = w.onwardOut(i, q, f, s, c)
+	}
+	s.Unlock()
+	return ok
+}
+
+// onwardIn sends a packet of connection c from its client on. The shard s is locked.
+func (w *Worker) onwardIn(i int, q *plain, f *nic.Frame, s *conntrack.Shard, c *conntrack.Conn) bool {
+	d := w.wellServed(c)
+	if d == nil || !d.available.Load() {
+		return false
+	}
+	hop := w.hop(&c.Dest)
+	if hop.State != nic.HopResolved || !q.fits(f, hop.MTU) {
+		return false
+	}
+	switch c.Method() {
+	case conntrack.Masq:
+		if c.Extended() {
+			return false
+		}
+		q.rewrite(f, &c.Client, c.ClientPort, &c.Dest, c.DestPort)
+	case conntrack.Full:
+		x := s.Ext(c)
+		if x == nil || x.LocalPort == 0 {
+			return false
+		}
+		q.rewrite(f, &x.Local, x.LocalPort, &c.Dest, c.DestPort)
+	case conntrack.Direct:
+		wire.IP(f.Buf[plainIP:]).DecTTL()
+	default:
+		return false
+	}
+	n := w.counts.of(c.Server)
+	n.InPkts++
+	n.InBytes += uint64(q.length)
+	c.InBytes += uint64(q.length)
+	c.InPkts++
+	w.depart(i, q, f, hop, s, c)
+	return true
+}
+
+// onwardOut sends a packet of connection c from its server, which is masquerading or
+// FullNAT, on. The shard s is locked.
+func (w *Worker) onwardOut(i int, q *plain, f *nic.Frame, s *conntrack.Shard, c *conntrack.Conn) bool {
+	if w.wellServed(c) == nil {
+		return false
+	}
+	hop := w.hop(&c.Client)
+	if hop.State != nic.HopResolved || !q.fits(f, hop.MTU) {
+		return false
+	}
+	q.rewrite(f, &c.Virtual, c.VirtualPort, &c.Client, c.ClientPort)
+	n := w.counts.of(c.Server)
+	n.OutPkts++
+	n.OutBytes += uint64(q.length)
+	c.OutBytes += uint64(q.length)
+	if c.Control != 0 && c.Proto == ProtoUDP {
+		w.e.table.Assure(c.Control)
+	}
+	w.depart(i, q, f, hop, s, c)
+	return true
+}
+
+// wellServed returns the connection's server if that is well and a plain packet is
+// none that the connection has to be asked about: it stays in its state.
+func (w *Worker) wellServed(c *conntrack.Conn) *dest {
+	if c.Flags&aside != 0 || c.Proto == ProtoTCP && state.TCP(c.State) != state.TCPEstablished {
+		return nil
+	}
+	d := w.snap.dest(c.Server)
+	if d == nil || d.doom.Load() != nil {
+		return nil
+	}
+	return d
+}
+
+// depart sends a packet that is ready, but for its link-layer addresses, and renews its
+// connection c. The shard s is locked.
+func (w *Worker) depart(i int, q *plain, f *nic.Frame, hop *nic.Hop, s *conntrack.Shard, c *conntrack.Conn) {
+	q.server = c.Server
+	if c.Proto == ProtoUDP {
+		s.ArmAs(c, &w.express.udp)
+	} else {
+		s.ArmAs(c, &w.express.tcp)
+	}
+	wire.Ethernet(f.Buf[nic.VNetHdrLen:]).SetAddrs(&hop.DstMAC, &hop.SrcMAC)
+	// Field by field: a literal is made elsewhere and copied.
+	n := len(w.out)
+	w.out = append(w.out, Out{})
+	o := &w.out[n]
+	o.Frame, o.Port, o.From, o.Kind = f, hop.Index, i, Forward
+}
+
+// rewrite takes one hop off the packet and sets both of its ends.
+func (q *plain) rewrite(f *nic.Frame, src *Addr, sport uint16, dst *Addr, dport uint16) {
+	ip, partial, ports := f.Buf[plainIP:], f.Buf[0]&nic.VNetNeedsCsum != 0, uint32(sport)<<16|uint32(dport)
+	if q.v6 {
+		wire.Onward6(ip, q.key.Proto, partial, src, dst, ports)
+		return
+	}
+	wire.Onward4(ip, q.key.Proto, partial, binary.BigEndian.Uint32(src[12:]), binary.BigEndian.Uint32(dst[12:]), ports)
+}

@@ -1,0 +1,86 @@
+package wire
+
+import "encoding/binary"
+
+// Where the fields that change lie in a packet with plain headers: IPv4 without
+// options or IPv6 without extension headers, and TCP or UDP right behind.
+const (
+	plain4Ports  = IPv4MinLen
+	plain4UDPSum = IPv4MinLen + udpChecksum
+	plain4TCPSum = IPv4MinLen + tcpChecksum
+	plain6UDPSum = IPv6Len + udpChecksum
+	plain6TCPSum = IPv6Len + tcpChecksum
+
+	// Plain4TCP, Plain4UDP, Plain6TCP and Plain6UDP are how many bytes such a packet
+	// has at least.
+	Plain4TCP = IPv4MinLen + TCPMinLen
+	Plain4UDP = IPv4MinLen + UDPLen
+	Plain6TCP = IPv6Len + TCPMinLen
+	Plain6UDP = IPv6Len + UDPLen
+)
+
+// Onward4 takes one hop off a packet with plain headers ([Plain4TCP] or [Plain4UDP]
+// bytes of it at least) and sets both of its ends, as [IPv4.DecTTL] and
+// [RewriteBoth] one after the other would, with one pass over each header. An end
+// that stays as it is costs nothing more. The time to live is not 0, and a datagram
+// of UDP has a checksum, or partial says that the checksum is still to be completed.
+// Addresses and ports are in network byte order as numbers, ports source first.
+func Onward4(ip []byte, proto uint8, partial bool, src, dst, ports uint32) {
+	be := binary.BigEndian
+	h := (*[Plain4UDP]byte)(ip)
+	// The complements of what leaves and what comes.
+	diff := uint64(^be.Uint32(h[ip4Src:])) + uint64(^be.Uint32(h[ip4Dst:])) + uint64(src) + uint64(dst)
+	// What is one word here is written at once, and so read at once by whoever comes
+	// next: a part of a word that was just written by itself would be waited for.
+	w := be.Uint32(h[ip4TTL:])
+	now := w>>16 - 1<<8
+	c := ^Fold(uint64(^uint16(w)) + uint64(^uint16(w>>16)) + uint64(now) + diff)
+	be.PutUint32(h[ip4TTL:], now<<16|uint32(c))
+	be.PutUint64(h[ip4Src:], uint64(src)<<32|uint64(dst))
+	old := be.Uint32(h[plain4Ports:])
+	be.PutUint32(h[plain4Ports:], ports)
+	diff += portsDiff(old, ports, partial)
+	if proto == ProtoUDP {
+		be.PutUint16(h[plain4UDPSum:], notZero(onwardSum(be.Uint16(h[plain4UDPSum:]), diff, partial)))
+		return
+	}
+	t := (*[Plain4TCP]byte)(ip)
+	be.PutUint16(t[plain4TCPSum:], onwardSum(be.Uint16(t[plain4TCPSum:]), diff, partial))
+}
+
+// Onward6 is [Onward4] for IPv6; the addresses are IPv6's.
+func Onward6(ip []byte, proto uint8, partial bool, src, dst *[16]byte, ports uint32) {
+	be := binary.BigEndian
+	h := (*[Plain6UDP]byte)(ip)
+	h[ip6HopLimit]--
+	// The complements of what leaves are those of its eight words.
+	diff := 8*0xffffffff - sum16((*[16]byte)(h[ip6Src:])) - sum16((*[16]byte)(h[ip6Dst:])) + sum16(src) + sum16(dst)
+	*(*[16]byte)(h[ip6Src:]) = *src
+	*(*[16]byte)(h[ip6Dst:]) = *dst
+	old := be.Uint32(h[IPv6Len:])
+	be.PutUint32(h[IPv6Len:], ports)
+	diff += portsDiff(old, ports, partial)
+	if proto == ProtoUDP {
+		be.PutUint16(h[plain6UDPSum:], notZero(onwardSum(be.Uint16(h[plain6UDPSum:]), diff, partial)))
+		return
+	}
+	t := (*[Plain6TCP]byte)(ip)
+	be.PutUint16(t[plain6TCPSum:], onwardSum(be.Uint16(t[plain6TCPSum:]), diff, partial))
+}
+
+// portsDiff is what ports add to the change of a checksum: nothing to one that is
+// partial.
+func portsDiff(old, now uint32, partial bool) uint64 {
+	if partial {
+		return 0
+	}
+	return uint64(^old) + uint64(now)
+}
+
+// onwardSum returns what becomes of the checksum c; see rewriteSum.
+func onwardSum(c uint16, diff uint64, partial bool) uint16 {
+	if partial {
+		return Fold(uint64(c) + diff + 0xffff)
+	}
+	return ^Fold(uint64(^uint32(c)) + diff)
+}
