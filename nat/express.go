@@ -70,11 +70,11 @@ func (w *Worker) onwardIn(i int, q *plain, f *nic.Frame, s *conntrack.Shard, c *
 	if d == nil || !d.available.Load() {
 		return false
 	}
-	hop := w.hop(&c.Dest)
-	if hop.State != nic.HopResolved || !q.fits(f, hop.MTU) {
+	hop, method := w.hop(&c.Dest), c.Method()
+	if hop.State != nic.HopResolved || method != conntrack.Tunnel && !q.fits(f, hop.MTU) {
 		return false
 	}
-	switch c.Method() {
+	switch method {
 	case conntrack.Masq:
 		if c.Extended() {
 			return false
@@ -88,6 +88,10 @@ func (w *Worker) onwardIn(i int, q *plain, f *nic.Frame, s *conntrack.Shard, c *
 		q.rewrite(f, &x.Local, x.LocalPort, &c.Dest, c.DestPort)
 	case conntrack.Direct:
 		wire.IP(f.Buf[plainIP:]).DecTTL()
+	case conntrack.Tunnel:
+		if !w.wrapPlain(q, f, hop, d, c) {
+			return false
+		}
 	default:
 		return false
 	}
@@ -119,6 +123,34 @@ func (w *Worker) onwardOut(i int, q *plain, f *nic.Frame, s *conntrack.Shard, c 
 		w.e.table.Assure(c.Control)
 	}
 	w.depart(i, q, f, hop, s, c)
+	return true
+}
+
+// wrapPlain puts the packet into the tunnel to server d if it fits as it is.
+func (w *Worker) wrapPlain(q *plain, f *nic.Frame, hop *nic.Hop, d *dest, c *conntrack.Conn) bool {
+	t := d.tunnel.load()
+	n := t.Overhead(!is4(&c.Dest))
+	h := f.VNet()
+	if q.length+n > d.pathMTU.below(hop.MTU, w.now) || q.length+n > maxPacket || h.Partial() || h.GSOType() != nic.VNetGSONone ||
+		hop.Src == (Addr{}) || w.tunnels.frames == nil || !f.Prepend(n) {
+		return false
+	}
+	f.Buf = f.Buf[:plainIP+n+q.length]
+	f.VNet().Clear()
+	ip := wire.IP(f.Buf[plainIP+n:])
+	ip.DecTTL()
+	o := &w.tunnels.outer
+	o.Around(ip, t, &hop.Src, &c.Dest, w.snap.settings.PMTUDisc)
+	o.SrcPort = w.tunnelPort(q.hash, c, d)
+	if !o.DF {
+		o.ID = uint16(w.nextID())
+	}
+	o.Put(f.Buf[plainIP:], nil)
+	typ := wire.TypeIPv4
+	if o.V6() {
+		typ = wire.TypeIPv6
+	}
+	wire.Ethernet(f.Buf[nic.VNetHdrLen:]).SetType(typ)
 	return true
 }
 

@@ -24,7 +24,6 @@ type plain struct {
 	v6     bool
 	flags  uint8 // TCP's
 	length int   // of the IP packet in bytes
-	frame  int   // of the frame
 	server uint32
 }
 
@@ -70,7 +69,6 @@ func (w *Worker) readPlain(q *plain, f *nic.Frame) bool {
 	if k.ClientPort == 0 {
 		return false
 	}
-	q.frame = len(f.Buf) - nic.VNetHdrLen
 	q.hash = w.e.table.Hash(k.Proto, k.Client, k.ClientPort)
 	q.ok = true
 	return true

@@ -1,12 +1,14 @@
 package nat
 
+import "vsnat/nat/wire"
+
 // Subject says which packet a frame was, as it came, and whose.
 type Subject struct {
 	Proto            uint8
 	Src, Dst         Addr
 	SrcPort, DstPort uint16 // host order; 0 where the protocol has none
 	TCPFlags         uint8
-	Length           int // of the frame in bytes
+	Length           int // of the frame in bytes, padding left out
 	// Service and Server are those of the connection that it belonged to, if
 	// Owned.
 	Owned   bool
@@ -23,7 +25,7 @@ func (w *Worker) Subject(i int) Subject {
 	p, j := &w.pkts[i], &w.jobs[i]
 	s := Subject{
 		Proto: p.Proto, Src: p.Src, Dst: p.Dst, SrcPort: p.SrcPort, DstPort: p.DstPort,
-		TCPFlags: p.TCPFlags, Length: len(j.eth),
+		TCPFlags: p.TCPFlags, Length: p.End,
 	}
 	w.own(&s, j.server)
 	return s
@@ -34,7 +36,7 @@ func (w *Worker) plainSubject(q *plain) Subject {
 	k := q.portKey()
 	s := Subject{
 		Proto: k.Proto, Src: k.Remote, Dst: k.Local, SrcPort: k.RemotePort, DstPort: k.LocalPort,
-		TCPFlags: q.flags, Length: q.frame,
+		TCPFlags: q.flags, Length: wire.EthernetLen + q.length,
 	}
 	w.own(&s, q.server)
 	return s
