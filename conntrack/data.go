@@ -139,4 +139,4 @@ func (s *Shard) Data(c *Conn, buf []byte) []byte {
 	return s.data.get(s.exts.at(c.ext).data, buf)
 }
 
-func (s *Shard) hasData(c *Conn) bool { return c.ext != 0 && s.exts.at(c.ext).data != 0 }
+func (s *Shard) hasData(c *Conn) bool { return c.Extended() && s.exts.at(c.ext).data != 0 }

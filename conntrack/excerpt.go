@@ -78,8 +78,7 @@ func (x *excerpt) book(from *Book) {
 	for was, is := range x.twins {
 		s := x.to.Home(is)
 		s.Lock()
-		if c := s.Get(is); s.Ext(c) != nil && s.Ext(c).LocalPort != 0 {
-			k := c.portKey(s.Ext(c))
+		if k, ok := s.portKey(s.Get(is)); ok {
 			hash, to := from.Hash(&k), x.to.Book()
 			from.change(hash, was, func(_, note *atomic.Uint64) {
 				if to.take(hash, is, math.MaxInt64) {
@@ -97,12 +96,16 @@ type copied struct {
 	ext      Ext
 	extended bool
 	data     []byte // of a template
+	local    Addr   // and port, if it has one
+	port     uint16
 }
 
 func (s *Shard) copied(c *Conn) copied {
 	d := copied{Conn: c.Copy()}
 	if x := s.Ext(c); x != nil {
 		d.ext, d.extended, d.data = *x, true, s.Data(c, nil)
+	} else if a, port := s.Local(c); port != 0 {
+		d.local, d.port = *a, port
 	}
 	return d
 }
@@ -167,6 +170,8 @@ func (x *excerpt) add(c *copied) Ref {
 	if c.extended {
 		*s.Extend(twin) = c.ext
 		s.Ext(twin).data = 0
+	} else if c.port != 0 {
+		s.setLocal(twin, c.local, c.port)
 	}
 	if len(c.data) > 0 {
 		s.Ext(twin).data = s.data.put(c.data)

@@ -12,11 +12,9 @@ type SeqAdj struct {
 // Ext is what few connections need beyond their [Conn]: 64 bytes without
 // pointers. It is read and written under the connection's shard's lock.
 type Ext struct {
-	// Local and LocalPort (host byte order) are the director's own address and
-	// port that the server sees as the client's, where the source is rewritten
-	// too; all zero else.
-	Local     Addr
-	LocalPort uint16
+	// See [Shard.Local]: of a connection that has an extension for something else.
+	local     Addr
+	localPort uint16
 
 	// Helper is the number of the helper that looks into the payload, 0 for none,
 	// and HelperState what it keeps there.
@@ -51,22 +49,18 @@ func (s *Shard) takeExt() uint32 {
 	return x.own.take(&s.table.extsPool, s.num)
 }
 
-// release frees the extension with that number; 0 is none.
-func (x *extensions) release(id uint32) {
-	if id != 0 {
-		x.at(id).data, x.own.free = x.own.free, id
-	}
-}
+// release frees the extension with that number.
+func (x *extensions) release(id uint32) { x.at(id).data, x.own.free = x.own.free, id }
 
 func (x *extensions) bytes() int { return int(x.own.used) * extSize }
 
 // Extended reports whether the connection has an extension.
-func (c *Conn) Extended() bool { return c.ext != 0 }
+func (c *Conn) Extended() bool { return c.ext != 0 && c.ext&inline == 0 }
 
 // Ext returns the connection's extension, or nil if it has none. It is good as
 // long as the *Conn.
 func (s *Shard) Ext(c *Conn) *Ext {
-	if c.ext == 0 {
+	if !c.Extended() {
 		return nil
 	}
 	return s.exts.at(c.ext)
@@ -75,8 +69,14 @@ func (s *Shard) Ext(c *Conn) *Ext {
 // Extend returns the connection's extension, a zeroed one if it had none. It
 // goes with the connection.
 func (s *Shard) Extend(c *Conn) *Ext {
-	if c.ext == 0 {
-		c.ext = s.takeExt()
+	if c.Extended() {
+		return s.exts.at(c.ext)
 	}
-	return s.exts.at(c.ext)
+	local, port := s.Local(c)
+	c.ext = s.takeExt()
+	x := s.exts.at(c.ext)
+	if port != 0 {
+		x.local, x.localPort = *local, port
+	}
+	return x
 }

@@ -152,7 +152,7 @@ func (p *pair) same(what string, c *Conn, m *mconn) {
 // own.
 func (p *pair) extended(c *Conn) bool {
 	x := p.table.Home(c.Ref()).Ext(c)
-	if x != nil && *x != (Ext{LocalPort: uint16(c.Mark)}) {
+	if x != nil && *x != (Ext{localPort: uint16(c.Mark)}) {
 		p.t.Fatalf("connection %d has the extension %+v", c.Mark, *x)
 	}
 	return x != nil
@@ -193,7 +193,7 @@ func (p *pair) insert() {
 	c.Dest, c.DestPort = addr(172, p.rnd.IntN(3)), uint16(8080+p.rnd.IntN(2))
 	m := &mconn{Key: k, dest: c.Dest, destPort: c.DestPort, flags: c.Flags, mark: p.mark, created: p.now / wheel.Tick * wheel.Tick}
 	if m.ext = p.rnd.IntN(4) == 0; m.ext {
-		s.Extend(c).LocalPort = uint16(c.Mark)
+		s.Extend(c).localPort = uint16(c.Mark)
 	}
 	p.model.insert(m)
 	p.arm(s, c, m)

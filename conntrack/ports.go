@@ -6,7 +6,7 @@ import (
 	"vsnat/conntrack/state"
 )
 
-// Connections that have a port of the director's own: see [Ext].
+// Connections that have a port of the director's own: see [Shard.Local].
 
 // Book returns the table's book of ports, or nil as long as OpenBook was not
 // called.
@@ -20,9 +20,14 @@ func (t *Table) OpenBook() {
 	}
 }
 
-// portKey is what the connection is found by in the book.
-func (c *Conn) portKey(x *Ext) PortKey {
-	return PortKey{Local: x.Local, LocalPort: x.LocalPort, Remote: c.Dest, RemotePort: c.DestPort, Proto: c.Proto}
+// portKey is what the connection is found by in the book. It reports false if it has no
+// port.
+func (s *Shard) portKey(c *Conn) (k PortKey, ok bool) {
+	local, port := s.Local(c)
+	if port == 0 {
+		return k, false
+	}
+	return PortKey{Local: *local, LocalPort: port, Remote: c.Dest, RemotePort: c.DestPort, Proto: c.Proto}, true
 }
 
 // TakePort gives the connection, whose Dest and DestPort are set and stay as they
@@ -35,8 +40,7 @@ func (s *Shard) TakePort(c *Conn, local Addr, port uint16, now int64) bool {
 	if !b.take(b.Hash(&k), c.ref, now) {
 		return false
 	}
-	x := s.Extend(c)
-	x.Local, x.LocalPort = local, port
+	s.setLocal(c, local, port)
 	return true
 }
 
@@ -47,8 +51,7 @@ func (s *Shard) TakePortOver(c *Conn, local Addr, port uint16, now int64) (next 
 	b := s.table.Book()
 	k := PortKey{Local: local, LocalPort: port, Remote: c.Dest, RemotePort: c.DestPort, Proto: c.Proto}
 	if next, ok = b.takeOver(b.Hash(&k), c.ref, now); ok {
-		x := s.Extend(c)
-		x.Local, x.LocalPort = local, port
+		s.setLocal(c, local, port)
 	}
 	return next, ok
 }
@@ -72,36 +75,37 @@ func (s *Shard) NoteNext(c *Conn, next uint32) {
 }
 
 func (s *Shard) changeNote(c *Conn, f func(note uint64) uint64) bool {
-	x := s.Ext(c)
-	if x == nil || x.LocalPort == 0 {
+	k, ok := s.portKey(c)
+	if !ok {
 		return false
 	}
-	b, k := s.table.Book(), c.portKey(x)
+	b := s.table.Book()
 	return b.change(b.Hash(&k), c.ref, func(_, note *atomic.Uint64) { note.Store(f(note.Load())) })
 }
 
-// HasPort reports whether the connection has the port that its Ext names: another
-// one may have taken it over.
+// HasPort reports whether the connection has the port that [Shard.Local] returns:
+// another one may have taken it over.
 func (s *Shard) HasPort(c *Conn) bool {
-	x := s.Ext(c)
-	if x == nil || x.LocalPort == 0 {
+	k, ok := s.portKey(c)
+	if !ok {
 		return false
 	}
-	b, k := s.table.Book(), c.portKey(x)
+	b := s.table.Book()
 	return b.Find(b.Hash(&k)) == c.ref
 }
 
 // IsPort reports whether the connection has the port of that key.
 func (s *Shard) IsPort(c *Conn, k *PortKey) bool {
-	x := s.Ext(c)
-	return x != nil && x.LocalPort == k.LocalPort && c.DestPort == k.RemotePort && c.Proto == k.Proto &&
-		c.Dest == k.Remote && x.Local == k.Local
+	local, port := s.Local(c)
+	return port != 0 && port == k.LocalPort && c.DestPort == k.RemotePort && c.Proto == k.Proto &&
+		c.Dest == k.Remote && *local == k.Local
 }
 
 // freePort gives the connection's port back, if it has one.
 func (s *Shard) freePort(c *Conn) {
-	x, b := s.Ext(c), s.table.Book()
-	if x == nil || x.LocalPort == 0 || b == nil {
+	k, ok := s.portKey(c)
+	b := s.table.Book()
+	if !ok || b == nil {
 		return
 	}
 	until := int64(0)
@@ -113,18 +117,17 @@ func (s *Shard) freePort(c *Conn) {
 			until += portRest
 		}
 	}
-	k := c.portKey(x)
 	b.free(b.Hash(&k), c.ref, until)
 }
 
 // movePort has the book say that the connection is this one and not the record
 // old any more.
 func (s *Shard) movePort(c *Conn, old Ref) {
-	x, b := s.Ext(c), s.table.Book()
-	if x == nil || x.LocalPort == 0 || b == nil {
+	k, ok := s.portKey(c)
+	b := s.table.Book()
+	if !ok || b == nil {
 		return
 	}
-	k := c.portKey(x)
 	hash := b.Hash(&k)
 	b.change(hash, old, func(who, _ *atomic.Uint64) { who.Store(mark(hash) | uint64(c.ref)) })
 }

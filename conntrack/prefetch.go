@@ -5,11 +5,9 @@ const prefetchAtOnce = 64
 
 // Prefetch brings near what looking up connections with these hashes needs, so
 // that the waits for memory overlap: first where their chains begin, then the
-// connections there, and if some have ports what else they have. It changes nothing
-// and needs no lock.
+// connections there. It changes nothing and needs no lock.
 func (t *Table) Prefetch(hashes []uint64) {
 	var first [prefetchAtOnce]uint32
-	ported := t.book.Load() != nil
 	for len(hashes) > 0 {
 		n := min(len(hashes), prefetchAtOnce)
 		for i, h := range hashes[:n] {
@@ -20,13 +18,6 @@ func (t *Table) Prefetch(hashes []uint64) {
 				prefetch(&t.records[id])
 			}
 		}
-		if ported {
-			for _, id := range first[:n] {
-				if id != 0 {
-					t.prefetchExt(id)
-				}
-			}
-		}
 		hashes = hashes[n:]
 	}
 }
@@ -34,23 +25,13 @@ func (t *Table) Prefetch(hashes []uint64) {
 // PrefetchPorts does the same for ports of the book with these hashes. The book is
 // open.
 func (t *Table) PrefetchPorts(hashes []uint64) {
-	var refs [prefetchAtOnce]Ref
 	b := t.Book()
 	for _, h := range hashes {
 		prefetchBucket(b.bucket(h))
 	}
-	for len(hashes) > 0 {
-		n := min(len(hashes), prefetchAtOnce)
-		for i, h := range hashes[:n] {
-			if refs[i] = b.Find(h); refs[i] != 0 {
-				prefetch(t.at(refs[i]))
-			}
+	for _, h := range hashes {
+		if ref := b.Find(h); ref != 0 {
+			prefetch(t.at(ref))
 		}
-		for _, r := range refs[:n] {
-			if r != 0 {
-				t.prefetchExt(uint32(r))
-			}
-		}
-		hashes = hashes[n:]
 	}
 }

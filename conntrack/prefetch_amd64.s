@@ -12,9 +12,3 @@ TEXT ·prefetchBucket(SB), NOSPLIT, $0-8
 	MOVQ b+0(FP), AX
 	PREFETCHT0 (AX)
 	RET
-
-// func prefetchExtension(x *Ext)
-TEXT ·prefetchExtension(SB), NOSPLIT, $0-8
-	MOVQ x+0(FP), AX
-	PREFETCHT0 (AX)
-	RET

@@ -12,9 +12,3 @@ TEXT ·prefetchBucket(SB), NOSPLIT, $0-8
 	MOVD b+0(FP), R0
 	PRFM (R0), PLDL1KEEP
 	RET
-
-// func prefetchExtension(x *Ext)
-TEXT ·prefetchExtension(SB), NOSPLIT, $0-8
-	MOVD x+0(FP), R0
-	PRFM (R0), PLDL1KEEP
-	RET

@@ -11,8 +11,3 @@ func prefetch(c *Conn)
 //
 //go:noescape
 func prefetchBucket(b *bucket)
-
-// prefetchExtension asks for an extension, which is one cache line.
-//
-//go:noescape
-func prefetchExtension(x *Ext)

@@ -6,5 +6,3 @@ package conntrack
 func prefetch(*Conn) {}
 
 func prefetchBucket(*bucket) {}
-
-func prefetchExtension(*Ext) {}

@@ -237,8 +237,10 @@ func (s *Shard) claim(hash uint64, k *Key) *Conn {
 		s.index.insert(s, c, uint32(hash), uint32(ref))
 		if x := w.Ext(old); x != nil {
 			*s.Extend(c) = *x
-			s.movePort(c, old.ref)
+		} else {
+			c.ext = old.ext // no number
 		}
+		s.movePort(c, old.ref)
 		if old.due != 0 {
 			c.due = uint32(s.wheel.Set(uint32(ref), int64(tickOf(c.Expires))))
 		}
@@ -294,7 +296,9 @@ func (s *Shard) drop(c *Conn) {
 	if s.hasData(c) {
 		s.data.release(s.exts.at(c.ext).data)
 	}
-	s.exts.release(c.ext)
+	if c.Extended() {
+		s.exts.release(c.ext)
+	}
 	*c = Conn{next: s.own.free}
 	s.own.free = id
 	if s.waits() {

@@ -81,6 +81,7 @@ type Table struct {
 
 	noCPort atomic.Int64         // connections in the last shard
 	book    atomic.Pointer[Book] // nil unless it was opened
+	locals  locals
 
 	_ [64]byte // what follows is written by all workers, what precedes is read
 	n atomic.Int64

@@ -32,6 +32,10 @@ func TestExplainBesideWorkers(t *testing.T) {
 			}
 		})
 	}
+	trace, err := b.e.Trace(TraceFilter{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for index, w := range b.workers {
 		run(func(n int) {
 			var batch nic.Batch
@@ -60,10 +64,6 @@ func TestExplainBesideWorkers(t *testing.T) {
 		}
 		_ = command(b.e, line) // some are refused
 	})
-	trace, err := b.e.Trace(TraceFilter{})
-	if err != nil {
-		t.Fatal(err)
-	}
 	traced := 0
 	var asking sync.WaitGroup
 	asking.Go(func() {

@@ -81,11 +81,11 @@ func (w *Worker) onwardIn(i int, q *plain, f *nic.Frame, s *conntrack.Shard, c *
 		}
 		q.rewrite(f, &c.Client, c.ClientPort, &c.Dest, c.DestPort)
 	case conntrack.Full:
-		x := s.Ext(c)
-		if x == nil || x.LocalPort == 0 {
+		local, port := s.Local(c)
+		if port == 0 {
 			return false
 		}
-		q.rewrite(f, &x.Local, x.LocalPort, &c.Dest, c.DestPort)
+		q.rewrite(f, local, port, &c.Dest, c.DestPort)
 	case conntrack.Direct:
 		wire.IP(f.Buf[plainIP:]).DecTTL()
 	case conntrack.Tunnel:

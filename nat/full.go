@@ -15,7 +15,7 @@ import (
 // local gives the connection to server d an address and port if it has none. It
 // reports false and a verdict if there is none. The shard s is locked.
 func (w *Worker) local(j *job, s *conntrack.Shard, c *conntrack.Conn, d *dest) (Verdict, bool) {
-	if x := s.Ext(c); x != nil && x.LocalPort != 0 {
+	if _, port := s.Local(c); port != 0 {
 		if !finished(c) || s.HasPort(c) {
 			return Verdict{}, true
 		}
@@ -128,8 +128,8 @@ func (w *Worker) icmpHomebound(j *job) (Verdict, bool) {
 // client of connection c, whose shard s is locked: for the server it is about its
 // own packet to the director.
 func (w *Worker) errorToFull(j *job, s *conntrack.Shard, c *conntrack.Conn, hop *nic.Hop) Verdict {
-	x := s.Ext(c)
-	if x == nil || x.LocalPort == 0 || !forward.FullErrorIn(j.ip, j.l4, c, x) {
+	local, port := s.Local(c)
+	if port == 0 || !forward.FullErrorIn(j.ip, j.l4, c, local, port) {
 		return drop(Truncated)
 	}
 	j.ip.DecTTL()
@@ -154,7 +154,13 @@ func (w *Worker) noteNext(j *job, s *conntrack.Shard, c *conntrack.Conn) {
 	if w.pkt.Frag {
 		return
 	}
-	if t, x := wire.TCP(j.l4), s.Ext(c); t.IsValid() && x != nil {
-		s.NoteNext(c, x.In.Seq(t.Seq())+uint32(len(t)-t.HeaderLen())+1)
+	t := wire.TCP(j.l4)
+	if !t.IsValid() {
+		return
 	}
+	seq := t.Seq()
+	if x := s.Ext(c); x != nil {
+		seq = x.In.Seq(seq)
+	}
+	s.NoteNext(c, seq+uint32(len(t)-t.HeaderLen())+1)
 }

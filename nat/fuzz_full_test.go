@@ -140,7 +140,7 @@ func (b *bed) onePortEach() {
 		s := table.Home(c.Ref())
 		if s.HasPort(c) {
 			n++
-		} else if x := s.Ext(c); x != nil && x.LocalPort != 0 && !finished(c) {
+		} else if _, port := s.Local(c); port != 0 && !finished(c) {
 			b.t.Errorf("a connection's port is another's")
 		}
 		return true

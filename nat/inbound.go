@@ -77,7 +77,7 @@ func (w *Worker) inboundLocked(j *job, s *conntrack.Shard, hash uint64, key *con
 	j.server, j.toServer = c.Server, true
 	full := c.Method() == conntrack.Full
 	if full {
-		if x := s.Ext(c); x == nil || x.LocalPort == 0 || finished(c) {
+		if _, port := s.Local(c); port == 0 || finished(c) {
 			if v, ok := w.local(j, s, c, d); !ok {
 				return v
 			}
@@ -333,8 +333,8 @@ func (w *Worker) toServer(j *job, c *conntrack.Conn, d *dest) Verdict {
 			return drop(Truncated)
 		}
 	case conntrack.Full:
-		x := w.e.table.Home(c.Ref()).Ext(c)
-		if w.cannotRewrite(c.Proto, c.ClientPort, x.LocalPort) {
+		local, port := w.e.table.Home(c.Ref()).Local(c)
+		if w.cannotRewrite(c.Proto, c.ClientPort, port) {
 			return drop(Fragment)
 		}
 		if c.Flags&(conntrack.Proxied|conntrack.InSeq) != 0 {
@@ -342,7 +342,7 @@ func (w *Worker) toServer(j *job, c *conntrack.Conn, d *dest) Verdict {
 				return v
 			}
 		}
-		if !forward.FullIn(j.ip, j.l4, j.partial(), c, x) {
+		if !forward.FullIn(j.ip, j.l4, j.partial(), c, local, port) {
 			return drop(Truncated)
 		}
 	}

@@ -156,8 +156,8 @@ func (w *Worker) reset(j *job, c *conntrack.Conn, a Action, fromClient bool) Ver
 	case !fromClient:
 		next, to, toPort, from, fromPort = c.Client, c.Client, c.ClientPort, c.Virtual, c.VirtualPort
 	case c.Method() == conntrack.Full:
-		if x := w.e.table.Home(c.Ref()).Ext(c); x != nil {
-			from, fromPort = x.Local, x.LocalPort
+		if a, port := w.e.table.Home(c.Ref()).Local(c); port != 0 {
+			from, fromPort = *a, port
 		}
 	case c.Method() != conntrack.Masq:
 		to, toPort = c.Virtual, c.VirtualPort

@@ -169,7 +169,8 @@ func (w *Worker) goesOut(j *job, n *inside, sport, dport uint16) Verdict {
 			return v
 		}
 	}
-	if !forward.FullIn(j.ip, j.l4, j.partial(), c, s.Ext(c)) {
+	local, port := s.Local(c)
+	if !forward.FullIn(j.ip, j.l4, j.partial(), c, local, port) {
 		return drop(Truncated)
 	}
 	j.next = c.Dest

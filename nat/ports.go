@@ -64,7 +64,7 @@ func (w *Worker) takePort(j *job, s *conntrack.Shard, c *conntrack.Conn, pool *p
 				if taken {
 					if next, ok := s.TakePortOver(c, local, port, w.now-overRest); ok {
 						w.nextPort += n
-						succeed(j, c, s.Ext(c), next)
+						succeed(j, s, c, next)
 						return true
 					}
 				} else if s.TakePort(c, local, port, w.now) {

@@ -98,7 +98,7 @@ func (w *Worker) proxyRequest(j *job, c *conntrack.Conn, x *conntrack.Ext, hop *
 			j.ip, j.l4 = wire.IP(j.eth[w.pkt.L3:]), j.eth[w.pkt.L4:]
 			return Verdict{}, true
 		}
-		w.sendFirst(j, c, x, f, n, hop)
+		w.sendFirst(j, c, f, n, hop)
 	}
 	t.MoveSeq(x.In.Seq(t.Seq()), j.partial())
 	return Verdict{}, true
@@ -182,7 +182,7 @@ func (w *Worker) proxySegment(j *job, c *conntrack.Conn, x *conntrack.Ext, t wir
 // sendFirst sends the header before the frame that it was made of. While the server's
 // link-layer address is not known it does not wait with that: the server will ask
 // for it.
-func (w *Worker) sendFirst(j *job, c *conntrack.Conn, x *conntrack.Ext, f *nic.Frame, n int, hop *nic.Hop) {
+func (w *Worker) sendFirst(j *job, c *conntrack.Conn, f *nic.Frame, n int, hop *nic.Hop) {
 	if hop.State != nic.HopResolved && hop.State != nic.HopLocal {
 		return
 	}
@@ -192,7 +192,8 @@ func (w *Worker) sendFirst(j *job, c *conntrack.Conn, x *conntrack.Ext, f *nic.F
 	h.ip = wire.IP(h.eth[w.pkt.L3:])
 	h.l4 = h.eth[len(h.eth)-n:]
 	if c.Method() == conntrack.Full {
-		forward.FullIn(h.ip, h.l4, false, c, x)
+		local, port := w.e.table.Home(c.Ref()).Local(c)
+		forward.FullIn(h.ip, h.l4, false, c, local, port)
 	} else {
 		forward.MasqIn(h.ip, h.l4, ProtoTCP, false, c)
 	}

@@ -19,14 +19,14 @@ const successorGap = 1 << 16
 
 // succeed has connection c begin beyond what the far end awaits of the connection that
 // had its port; 0 is nothing.
-func succeed(j *job, c *conntrack.Conn, x *conntrack.Ext, next uint32) {
+func succeed(j *job, s *conntrack.Shard, c *conntrack.Conn, next uint32) {
 	t := wire.TCP(j.l4)
 	if next == 0 || !t.IsValid() || t.Flags()&(wire.SYN|wire.ACK) != wire.SYN {
 		return
 	}
 	c.Flags |= conntrack.InSeq
 	by := int32(next + successorGap - t.Seq())
-	x.In = conntrack.SeqAdj{Pos: t.Seq(), Before: by, After: by}
+	s.Extend(c).In = conntrack.SeqAdj{Pos: t.Seq(), Before: by, After: by}
 }
 
 // anew has the numbers of a connection that begins with the SYN t be moved no more,

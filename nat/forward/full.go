@@ -6,14 +6,14 @@ import (
 )
 
 // FullIn makes a packet from the client one from the director itself to the real
-// server: the source becomes the connection's own address and port, which x has,
+// server: the source becomes the connection's own address and port,
 // the destination RIP and its port. It reports false, and changed nothing, when
 // the transport header is not whole. Of an echo request the port is its identifier.
-func FullIn(ip wire.IP, l4 []byte, partial bool, c *conntrack.Conn, x *conntrack.Ext) bool {
+func FullIn(ip wire.IP, l4 []byte, partial bool, c *conntrack.Conn, local *conntrack.Addr, port uint16) bool {
 	if echo(c.Proto) {
-		return wire.RewriteEcho(ip, l4, partial, &x.Local, &c.Dest, x.LocalPort)
+		return wire.RewriteEcho(ip, l4, partial, local, &c.Dest, port)
 	}
-	return wire.RewriteBoth(ip, l4, c.Proto, partial, &x.Local, x.LocalPort, &c.Dest, c.DestPort)
+	return wire.RewriteBoth(ip, l4, c.Proto, partial, local, port, &c.Dest, c.DestPort)
 }
 
 // FullOut makes a packet from the real server to the director one from the
@@ -29,8 +29,8 @@ func echo(proto uint8) bool { return proto == wire.ProtoICMP || proto == wire.Pr
 
 // FullErrorIn translates an ICMP error about a packet from the virtual service to
 // the client, l4, into one about the real server's packet to the director.
-func FullErrorIn(ip wire.IP, l4 []byte, c *conntrack.Conn, x *conntrack.Ext) bool {
-	return wire.RewriteErrorBoth(ip, l4, &x.Local, &c.Dest, &c.Dest, c.DestPort, &x.Local, x.LocalPort)
+func FullErrorIn(ip wire.IP, l4 []byte, c *conntrack.Conn, local *conntrack.Addr, port uint16) bool {
+	return wire.RewriteErrorBoth(ip, l4, local, &c.Dest, &c.Dest, c.DestPort, local, port)
 }
 
 // FullErrorOut translates an ICMP error about a packet from the director to the

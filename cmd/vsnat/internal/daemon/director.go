@@ -225,7 +225,7 @@ func (d *daemon) Connections(cursor uint64, buf []control.Connection) (n int, ne
 	now := d.now()
 	next = d.engine.Table().Scan(cursor, len(buf), func(c *conntrack.Conn) {
 		home := d.engine.Table().Home(c.Ref())
-		buf[n] = connection(c, home.Ext(c), now)
+		buf[n] = connection(c, home, now)
 		if data := home.Data(c, nil); data != nil {
 			buf[n].PE, buf[n].PEData = nat.PESIP, string(data)
 		}
@@ -236,7 +236,7 @@ func (d *daemon) Connections(cursor uint64, buf []control.Connection) (n int, ne
 
 // connection puts a connection, with its extension or nil, in the words of the
 // control API.
-func connection(c *conntrack.Conn, x *conntrack.Ext, now int64) control.Connection {
+func connection(c *conntrack.Conn, home *conntrack.Shard, now int64) control.Connection {
 	told := control.Connection{
 		Protocol:    control.ProtocolOf(c.Proto),
 		Client:      nat.AddrPort(c.Client, c.ClientPort),
@@ -259,8 +259,8 @@ func connection(c *conntrack.Conn, x *conntrack.Ext, now int64) control.Connecti
 	case wire.ProtoICMPv6:
 		told.Protocol = control.ICMPv6
 	}
-	if x != nil && x.LocalPort != 0 {
-		told.Local = nat.AddrPort(x.Local, x.LocalPort)
+	if local, port := home.Local(c); port != 0 {
+		told.Local = nat.AddrPort(*local, port)
 	}
 	return told
 }
