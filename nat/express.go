@@ -130,27 +130,31 @@ func (w *Worker) onwardOut(i int, q *plain, f *nic.Frame, s *conntrack.Shard, c 
 func (w *Worker) wrapPlain(q *plain, f *nic.Frame, hop *nic.Hop, d *dest, c *conntrack.Conn) bool {
 	t := d.tunnel.load()
 	n := t.Overhead(!is4(&c.Dest))
-	h := f.VNet()
-	if q.length+n > d.pathMTU.below(hop.MTU, w.now) || q.length+n > maxPacket || h.Partial() || h.GSOType() != nic.VNetGSONone ||
+	vnet := binary.LittleEndian.Uint16(f.Buf) // flags and type of a super-frame
+	if q.length+n > d.pathMTU.below(hop.MTU, w.now) || q.length+n > maxPacket || vnet&^nic.VNetDataValid != 0 ||
 		hop.Src == (Addr{}) || w.tunnels.frames == nil || !f.Prepend(n) {
 		return false
 	}
 	f.Buf = f.Buf[:plainIP+n+q.length]
 	f.VNet().Clear()
-	ip := wire.IP(f.Buf[plainIP+n:])
+	head, ip := f.Buf[plainIP:], wire.IP(f.Buf[plainIP+n:])
 	ip.DecTTL()
-	o := &w.tunnels.outer
-	o.Around(ip, t, &hop.Src, &c.Dest, w.snap.settings.PMTUDisc)
-	o.SrcPort = w.tunnelPort(q.hash, c, d)
-	if !o.DF {
-		o.ID = uint16(w.nextID())
+	if pmtu, port := w.snap.settings.PMTUDisc, w.tunnelPort(q.hash, c, t.Type); t.Plain4(&c.Dest) {
+		df, id := !q.v6 && pmtu && wire.IPv4(ip).DontFragment(), uint16(0)
+		if !df {
+			id = uint16(w.nextID())
+		}
+		t.PutPlain4(head, n, binary.BigEndian.Uint32(hop.Src[12:]), binary.BigEndian.Uint32(c.Dest[12:]), df, id, port)
+		binary.LittleEndian.PutUint16(f.Buf[plainEthType:], etherIPv4)
+	} else {
+		o := &w.tunnels.outer
+		o.Around(ip, t, &hop.Src, &c.Dest, pmtu)
+		if o.SrcPort = port; !o.DF {
+			o.ID = uint16(w.nextID())
+		}
+		o.Put(head, nil)
+		wire.Ethernet(f.Buf[nic.VNetHdrLen:]).SetType(wire.IP(head).EtherType())
 	}
-	o.Put(f.Buf[plainIP:], nil)
-	typ := wire.TypeIPv4
-	if o.V6() {
-		typ = wire.TypeIPv6
-	}
-	wire.Ethernet(f.Buf[nic.VNetHdrLen:]).SetType(typ)
 	return true
 }
 

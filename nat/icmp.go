@@ -62,7 +62,7 @@ func (w *Worker) errorToServer(j *job, s *conntrack.Shard, hash uint64, c *connt
 		j.ip.DecTTL()
 		if c.Method() == conntrack.Tunnel {
 			d := w.e.destOf(w.snap, c.Server)
-			j.srcPort = w.tunnelPort(hash, c, d)
+			j.srcPort = w.tunnelPort(hash, c, d.tunnelType())
 			return w.toTunnel(j, hop, d, nil, false)
 		}
 		return w.send(j, hop, nil)

@@ -309,7 +309,7 @@ func (w *Worker) toServer(j *job, c *conntrack.Conn, d *dest) Verdict {
 	j.ip.DecTTL()
 	j.next = to
 	if c.Method() == conntrack.Tunnel {
-		j.srcPort = w.tunnelPort(j.hash, c, d)
+		j.srcPort = w.tunnelPort(j.hash, c, d.tunnelType())
 		return w.toTunnel(j, hop, d, c, true)
 	}
 	if j.length() > hop.MTU {

@@ -173,7 +173,7 @@ func (w *Worker) reset(j *job, c *conntrack.Conn, a Action, fromClient bool) Ver
 		w.moveReset(wire.IP(room[in:in+n]), c, fromClient)
 	}
 	if in > 0 && n > 0 {
-		n = w.wrapAnswer(room[:in+n], d, &next, w.tunnelPort(j.hash, c, d))
+		n = w.wrapAnswer(room[:in+n], d, &next, w.tunnelPort(j.hash, c, d.tunnelType()))
 	}
 	o := w.answer(f, n, next, nil, j.i)
 	if v != replied {

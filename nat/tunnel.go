@@ -30,6 +30,14 @@ func (s *tunnelSetting) load() forward.Tunnel {
 	return forward.Tunnel{Type: forward.TunnelType(v >> 24), Flags: forward.TunnelFlags(v >> 16), Port: uint16(v)}
 }
 
+// tunnelType returns that of the server's tunnel; d may be nil.
+func (d *dest) tunnelType() forward.TunnelType {
+	if d == nil {
+		return forward.IPIP
+	}
+	return d.tunnel.load().Type
+}
+
 // overhead is that of the tunnel to an address.
 func (s *tunnelSetting) overhead(to *Addr) int {
 	t := s.load()
@@ -59,11 +67,11 @@ func (w *Worker) nextID() uint32 {
 	return w.tunnels.id
 }
 
-// tunnelPort returns the port that the connection's datagrams to d come from, if its
-// tunnel has any: all from one, so that they stay in order, and other connections'
+// tunnelPort returns the port that the connection's datagrams come from in a tunnel of
+// that type, if that has any: all from one, so that they stay in order, and other connections'
 // from others (udp_flow_src_port in include/net/udp.h). hash is of its client.
-func (w *Worker) tunnelPort(hash uint64, c *conntrack.Conn, d *dest) uint16 {
-	if d == nil || d.tunnel.load().Type != forward.GUE {
+func (w *Worker) tunnelPort(hash uint64, c *conntrack.Conn, t forward.TunnelType) uint16 {
+	if t != forward.GUE {
 		return 0
 	}
 	h := uint32(hash>>32) ^ uint32(hash)

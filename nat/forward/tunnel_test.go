@@ -2,7 +2,9 @@ package forward
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
+	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"testing"
@@ -87,5 +89,34 @@ func TestTunnelHeaders(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestPutPlain4 holds the short way of writing a header against the general one.
+func TestPutPlain4(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(5, 6))
+	for i := range 20_000 {
+		tun := Tunnel{Type: TunnelType(rnd.IntN(3)), Port: uint16(rnd.Uint32())}
+		src, dst := wire.Mapped([4]byte{10, 0, 0, byte(i)}), wire.Mapped([4]byte{10, 1, byte(i >> 8), byte(i)})
+		n := tun.Overhead(false)
+		b := make([]byte, n+wire.IPv6Len+rnd.IntN(60))
+		for i := range b {
+			b[i] = byte(rnd.Uint32())
+		}
+		b[n] = []byte{0x45, 0x60 | b[n]&0xf}[rnd.IntN(2)]
+		pkt, id, port, pmtu := wire.IP(b[n:]), uint16(rnd.Uint32()), uint16(rnd.Uint32()), rnd.IntN(2) == 0
+		want := bytes.Clone(b)
+		var o Outer
+		o.Around(pkt, tun, &src, &dst, pmtu)
+		o.SrcPort = port
+		if !o.DF {
+			o.ID = id
+		}
+		o.Put(want, nil)
+		df := !pkt.V6() && pmtu && wire.IPv4(pkt).DontFragment()
+		tun.PutPlain4(b, n, binary.BigEndian.Uint32(src[12:]), binary.BigEndian.Uint32(dst[12:]), df, id, port)
+		if !bytes.Equal(b, want) {
+			t.Fatalf("%+v: %x, want %x", tun, b, want)
+		}
 	}
 }
