@@ -135,7 +135,9 @@ func (w *Worker) wrapPlain(q *plain, f *nic.Frame, hop *nic.Hop, d *dest, c *con
 		hop.Src == (Addr{}) || w.tunnels.frames == nil || !f.Prepend(n) {
 		return false
 	}
-	f.Buf = f.Buf[:plainIP+n+q.length]
+	if end := plainIP + n + q.length; end < len(f.Buf) {
+		f.Buf = f.Buf[:end]
+	}
 	f.VNet().Clear()
 	head, ip := f.Buf[plainIP:], wire.IP(f.Buf[plainIP+n:])
 	ip.DecTTL()
