@@ -95,7 +95,7 @@ var reasonHelp = [NumReasons]string{
 	BadIPHeader:     "the IP header is too short, contradicts the frame's length, or has an IPv4-mapped IPv6 address",
 	BadIPChecksum:   "the IPv4 header checksum is wrong",
 	Truncated:       "the transport header does not fit in the packet",
-	CutByRing:       "the frame was longer than a receive slot",
+	CutByRing:       "the frame was longer than there was memory for when it came",
 	Martian:         "the source address is one that no other host may have",
 	Fragment:        "a fragment that overlaps or contradicts others of its datagram, or is too short",
 	FragmentOrphan:  "a fragment whose datagram's first fragment did not come",

@@ -48,7 +48,7 @@ type Stats struct {
 	RxFrames  uint64 // frames handed to the worker
 	RxBytes   uint64 // their bytes, Ethernet header included
 	RxDropped uint64 // frames the kernel dropped because the ring was full
-	RxCut     uint64 // frames longer than a receive slot
+	RxCut     uint64 // frames longer than there was memory for
 	TxFrames  uint64 // frames sent
 	TxBytes   uint64
 	TxErrors  uint64 // frames that were not sent

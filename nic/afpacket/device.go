@@ -2,8 +2,11 @@
 //
 // Frames come in through a memory-mapped TPACKET_V2 ring: while frames wait,
 // receiving makes no system call, and nothing is copied after the kernel's one
-// copy into a slot. They go out by sendmmsg(2) straight from the slot. Both
-// ways carry the virtio-net header, so that TCP super-frames of up to 64 KiB
+// copy into a slot. Slots are small, so that there are many. A frame that is
+// longer than a slot, which is a super-frame or a jumbo frame, waits in the
+// socket's queue meanwhile, uncopied, and is fetched from there with others like
+// it by one recvmmsg(2). Frames go out by sendmmsg(2) straight from where they lie.
+// Both ways carry the virtio-net header, so that TCP super-frames of up to 64 KiB
 // and checksums that are still to be completed pass as the sender's stack left
 // them: nothing is segmented or summed on the way through.
 //
@@ -38,19 +41,19 @@ type Config struct {
 	// DefaultSlots. It is the longest burst that is not dropped while the
 	// worker does something else.
 	Slots int
-	// SlotSize is the memory in bytes of one frame; 0 means DefaultSlotSize.
-	// About 150 bytes of it are the kernel's. Frames that are larger are cut,
-	// which for TCP means lost, so a slot should hold a super-frame.
+	// SlotSize is the memory in bytes of one slot; 0 means DefaultSlotSize.
+	// About 130 bytes of it are the kernel's. Frames that are longer take a way
+	// of their own, which costs a system call for a batch of them.
 	SlotSize int
 }
 
-// The ring's default size: 18 MiB in all.
+// The ring's default size: 8 MiB in all.
 const (
 	// DefaultSlots is the default number of slots.
-	DefaultSlots = 256
-	// DefaultSlotSize holds the largest frame of a stack that keeps to IP
-	// packets of 64 KiB.
-	DefaultSlotSize = 68 << 10
+	DefaultSlots = 4096
+	// DefaultSlotSize holds the largest frame of an Ethernet without jumbo
+	// frames.
+	DefaultSlotSize = 2 << 10
 )
 
 // errClosed is what a device answers after Close.
@@ -63,10 +66,12 @@ type Device struct {
 	index int
 	fd    int // of the receiving socket
 	ring  ring
+	long  *longFrames
 	tx    *Sender
 
 	// What became of the interface; see wait.go.
 	down    bool
+	missed  bool  // that it went down was told to Recv
 	err     error // not nil: the device is of no more use
 	errDown error
 	errGone error
@@ -146,6 +151,9 @@ func open(cfg Config, ifi *net.Interface) (_ *Device, err error) {
 	if d.ring, err = newRing(fd, lay); err != nil {
 		return nil, err
 	}
+	if d.long, err = newLongFrames(fd); err != nil {
+		return nil, err
+	}
 	if d.tx, err = openSender(ifi); err != nil {
 		return nil, err
 	}
@@ -212,8 +220,10 @@ func (d *Device) Close() error {
 	return err
 }
 
-// Recv fills b with frames that wait in the ring. It makes no system call. The
-// memory behind a frame, up to cap(Buf), is free for it to grow into.
+// Recv fills b with frames that wait in the ring. It makes no system call, but for
+// frames that are longer than a slot. The memory behind a frame, up to cap(Buf), is
+// free for it to grow into. Of long frames it returns no more than [maxLong] before
+// they are released.
 //
 // A device that is used without Wait does not notice that its interface went
 // down or away.
@@ -222,18 +232,27 @@ func (d *Device) Recv(b *nic.Batch) (int, error) {
 	n := 0
 	for n < nic.MaxBatch {
 		f := &b.Frames[n]
-		if !d.ring.take(f) {
+		slot, status := d.ring.peek()
+		if slot == nil || status&unix.TP_STATUS_COPY != 0 && !d.long.expect(f) {
 			break
 		}
+		decode(slot, status, f)
+		d.ring.take()
 		n++
-		bytes += uint64(len(f.Buf) - nic.VNetHdrLen)
-		if f.Cut() {
-			cut++
-		}
 	}
 	b.N = n
 	if n == 0 {
 		return 0, d.err
+	}
+	if d.long.waiting() && d.long.fetch(d.fd) == unix.ENETDOWN {
+		d.missed = true
+	}
+	for i := range b.Frames[:n] {
+		f := &b.Frames[i]
+		bytes += uint64(len(f.Buf) - nic.VNetHdrLen)
+		if f.Cut() {
+			cut++
+		}
 	}
 	d.rxFrames.Add(uint64(n))
 	d.rxBytes.Add(bytes)
@@ -244,7 +263,10 @@ func (d *Device) Recv(b *nic.Batch) (int, error) {
 }
 
 // Release hands the slots of all received frames back to the kernel.
-func (d *Device) Release() { d.ring.release() }
+func (d *Device) Release() {
+	d.ring.release()
+	d.long.release()
+}
 
 // Wait blocks until a frame waits. Release what was received before: the kernel
 // takes a slot that is still held for a frame that waits, and Wait returns at
@@ -257,6 +279,9 @@ func (d *Device) Release() { d.ring.release() }
 func (d *Device) Wait(timeout time.Duration) error {
 	if d.err != nil || d.ring.ready() {
 		return d.err
+	}
+	if d.missed {
+		return d.wentDown()
 	}
 	return d.wait(timeout)
 }

@@ -131,23 +131,26 @@ func (r *ring) ready() bool {
 	return r.held < len(r.at) && loadStatus(r.mem[r.at[r.next]:])&unix.TP_STATUS_USER != 0
 }
 
-// take makes f the next frame, if there is one.
-func (r *ring) take(f *nic.Frame) bool {
+// peek returns the next slot and its status, or nil if the kernel has not filled
+// it.
+func (r *ring) peek() (slot []byte, status uint32) {
 	if r.held == len(r.at) {
-		return false
+		return nil, 0
 	}
 	off := r.at[r.next]
-	slot := r.mem[off : off+r.slot : off+r.slot]
-	status := loadStatus(slot)
-	if status&unix.TP_STATUS_USER == 0 {
-		return false
+	slot = r.mem[off : off+r.slot : off+r.slot]
+	if status = loadStatus(slot); status&unix.TP_STATUS_USER == 0 {
+		return nil, 0
 	}
-	decode(slot, status, f)
+	return slot, status
+}
+
+// take makes the slot that peek returned ours.
+func (r *ring) take() {
 	if r.next++; r.next == len(r.at) {
 		r.next = 0
 	}
 	r.held++
-	return true
 }
 
 // release gives all held slots back, the oldest first, as the kernel fills

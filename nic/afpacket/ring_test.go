@@ -17,7 +17,8 @@ func TestLayout(t *testing.T) {
 		slots, size int
 		want        layout
 	}{
-		{0, 0, layout{slot: 68 << 10, block: 1 << 20, perBlock: 15, blocks: 18}},
+		{0, 0, layout{slot: 2 << 10, block: 1 << 20, perBlock: 512, blocks: 8}},
+		{256, 68 << 10, layout{slot: 68 << 10, block: 1 << 20, perBlock: 15, blocks: 18}},
 		{1, 512, layout{slot: 512, block: 1 << 20, perBlock: 2048, blocks: 1}},
 		{2048, 2048, layout{slot: 2048, block: 1 << 20, perBlock: 512, blocks: 4}},
 		{2049, 2048, layout{slot: 2048, block: 1 << 20, perBlock: 512, blocks: 5}},
@@ -41,7 +42,7 @@ func TestLayout(t *testing.T) {
 func TestRingRefused(t *testing.T) {
 	l, err := newLayout(0, 0)
 	check(t, err)
-	if err := ringFailed(l, unix.ENOMEM); !errors.Is(err, unix.ENOMEM) || !strings.Contains(err.Error(), "18 MiB: use fewer slots") {
+	if err := ringFailed(l, unix.ENOMEM); !errors.Is(err, unix.ENOMEM) || !strings.Contains(err.Error(), "8 MiB: use fewer slots") {
 		t.Errorf("ENOMEM: %v", err)
 	}
 	features := []struct {
@@ -50,7 +51,7 @@ func TestRingRefused(t *testing.T) {
 		kernel string
 	}{
 		{ringFailed(l, unix.EINVAL), "PACKET_VNET_HDR in a PACKET_RX_RING", "4.6"},
-		{ringOptions[3].failed(unix.ENOPROTOOPT), "PACKET_IGNORE_OUTGOING", "4.20"},
+		{ringOptions[4].failed(unix.ENOPROTOOPT), "PACKET_IGNORE_OUTGOING", "4.20"},
 		{ringOptions[0].failed(unix.EINVAL), "PACKET_VERSION TPACKET_V2", "2.6.27"},
 		{bypassOption.failed(unix.ENOPROTOOPT), "PACKET_QDISC_BYPASS", "3.14"},
 	}

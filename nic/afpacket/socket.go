@@ -75,6 +75,8 @@ var ringOptions = []option{
 	{unix.PACKET_VERSION, unix.TPACKET_V2, "PACKET_VERSION TPACKET_V2", "2.6.27"},
 	{unix.PACKET_VNET_HDR, 1, "PACKET_VNET_HDR", "2.6.27"},
 	{unix.PACKET_RESERVE, reserve, "PACKET_RESERVE", "2.6.27"},
+	// Frames that are longer than a slot are queued as well.
+	{unix.PACKET_COPY_THRESH, 1, "PACKET_COPY_THRESH", "2.6.27"},
 	// What we send would come back to us.
 	{unix.PACKET_IGNORE_OUTGOING, 1, "PACKET_IGNORE_OUTGOING", "4.20"},
 }

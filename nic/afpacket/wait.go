@@ -53,7 +53,12 @@ func (d *Device) socketError() error {
 	case errno != unix.ENETDOWN:
 		return fmt.Errorf("afpacket: %s: %w", d.name, errno)
 	}
-	d.down = true
+	return d.wentDown()
+}
+
+// wentDown returns what is to be told when the interface has gone down.
+func (d *Device) wentDown() error {
+	d.down, d.missed = true, false
 	if err := d.look(); err != nil {
 		return err
 	}

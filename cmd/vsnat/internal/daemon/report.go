@@ -40,7 +40,7 @@ type NICStats struct {
 	RxFrames  uint64 `json:"rx_frames"`  // handed to the worker
 	RxBytes   uint64 `json:"rx_bytes"`   // of those, Ethernet header included
 	RxDropped uint64 `json:"rx_dropped"` // by the kernel, because the ring was full
-	RxCut     uint64 `json:"rx_cut"`     // longer than a receive slot
+	RxCut     uint64 `json:"rx_cut"`     // longer than there was memory for
 	TxFrames  uint64 `json:"tx_frames"`
 	TxBytes   uint64 `json:"tx_bytes"`
 	TxErrors  uint64 `json:"tx_errors"` // frames that were not sent
