@@ -43,6 +43,20 @@ type Device interface {
 	Close() error
 }
 
+// Polled is a Device that has a file descriptor to wait by, so that one thread can
+// wait for several devices at once: by poll(2) instead of Wait.
+type Polled interface {
+	Device
+	// FD returns the descriptor, on which POLLIN tells that a frame waits.
+	FD() int
+	// Polled takes what poll told of the descriptor, if that was anything, and
+	// returns what Wait would.
+	Polled(revents int16) error
+	// Look finds out what poll does not tell. It is to be called ten times a second
+	// or so, whether frames come or not.
+	Look() error
+}
+
 // Stats are counters of one device since it was opened.
 type Stats struct {
 	RxFrames  uint64 // frames handed to the worker

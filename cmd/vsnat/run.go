@@ -58,6 +58,12 @@ SIGINT ends the director; nothing of it is left on the host.`,
 			if cfg.MaxConns < 1 {
 				return fmt.Errorf("invalid argument %d for --max-conns: at least 1", cfg.MaxConns)
 			}
+			if cfg.Threads < 0 || cfg.Threads > config.MaxThreads {
+				return fmt.Errorf("invalid argument %d for --threads: 1 to %d, or 0 for half as many as CPUs", cfg.Threads, config.MaxThreads)
+			}
+			if cfg.Spin < 0 {
+				return fmt.Errorf("invalid argument %v for --spin: 0 or more", cfg.Spin)
+			}
 			var err error
 			if cfg.Group, err = groupNumber(group); err != nil {
 				return err
@@ -79,13 +85,14 @@ SIGINT ends the director; nothing of it is left on the host.`,
 	f.StringVar(&group, "socket-group", "", "group, by name or number, whose members may use the control socket too")
 	f.StringVar(&cfg.Guard, "guard", "auto", "what keeps the host's stack away from our packets: auto, tcx, nft or off")
 	f.IntVar(&cfg.MaxConns, "max-conns", 1<<20, "bound on connections, 128 bytes each")
-	f.DurationVar(&cfg.Spin, "spin", -1, "how long a worker looks for more packets before it sleeps (default 50µs where cores are to spare)")
+	f.IntVar(&cfg.Threads, "threads", 0, "threads that serve the NICs (default half as many as CPUs, at least 1)")
+	f.DurationVar(&cfg.Spin, "spin", 50*time.Microsecond, "how long a thread looks for more packets before it sleeps, at most: less where that finds none")
 	f.DurationVar(&cfg.Budget, "budget", 100*time.Microsecond, "what a packet may take, for the latency report")
 	f.StringVar(&cfg.Pprof, "pprof", "", "let go tool pprof ask for profiles at this `ADDRESS:PORT`, or socket if there is a slash in it; whoever reaches it may")
 	f.BoolVar(&debug, "debug", false, "log more")
 	complete.Flags(cmd, map[string]complete.Func{
 		"config": complete.TOML, "interface": complete.NICs, "guard": complete.Words("auto", guard.TCX, guard.NFT, daemon.GuardOff),
-		"max-conns": complete.Nothing, "spin": complete.Nothing, "budget": complete.Nothing,
+		"max-conns": complete.Nothing, "threads": complete.Nothing, "spin": complete.Nothing, "budget": complete.Nothing,
 	})
 	return cmd
 }
@@ -115,6 +122,7 @@ func useFile(cmd *cobra.Command, cfg *daemon.Config, group *string, path string)
 		{"interface", d.NICs != nil, func() { cfg.NICs = d.NICs }},
 		{"guard", d.Guard != "", func() { cfg.Guard = d.Guard }},
 		{"max-conns", d.MaxConns != 0, func() { cfg.MaxConns = d.MaxConns }},
+		{"threads", d.Threads != 0, func() { cfg.Threads = d.Threads }},
 		{"spin", d.Spin != nil, func() { cfg.Spin = *d.Spin }},
 		{"budget", d.Budget != 0, func() { cfg.Budget = d.Budget }},
 		{"socket", d.Socket != "" && os.Getenv("VSNAT_SOCKET") == "", func() { cfg.Socket = d.Socket }},

@@ -87,7 +87,7 @@ type Device struct {
 	dropped uint64 // guarded by mu
 }
 
-var _ nic.Device = (*Device)(nil)
+var _ nic.Polled = (*Device)(nil)
 
 // Open opens an interface for receiving and sending. If it is down, the first
 // Wait says so, and it starts to work when it is up.

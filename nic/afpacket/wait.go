@@ -14,15 +14,32 @@ import (
 // the first part of its removal, and nothing after that.
 const downCheck = 100 * time.Millisecond
 
+// FD returns the receiving socket.
+func (d *Device) FD() int { return d.fd }
+
+// Look finds out whether an interface that went down is up again or gone.
+func (d *Device) Look() error {
+	if d.err != nil || !d.down {
+		return d.err
+	}
+	return d.look()
+}
+
+// Polled takes what poll(2) told of the receiving socket.
+func (d *Device) Polled(revents int16) error {
+	if revents&(unix.POLLERR|unix.POLLHUP|unix.POLLNVAL) == 0 {
+		return d.err
+	}
+	return d.socketError()
+}
+
 // wait polls the socket.
 func (d *Device) wait(timeout time.Duration) error {
-	if d.down {
-		if err := d.look(); err != nil {
-			return err
-		}
-		if d.down && (timeout < 0 || timeout > downCheck) {
-			timeout = downCheck
-		}
+	if err := d.Look(); err != nil {
+		return err
+	}
+	if d.down && (timeout < 0 || timeout > downCheck) {
+		timeout = downCheck
 	}
 	fds := [1]unix.PollFd{{Fd: int32(d.fd), Events: unix.POLLIN}}
 	var ts *unix.Timespec
@@ -30,15 +47,13 @@ func (d *Device) wait(timeout time.Duration) error {
 		t := unix.NsecToTimespec(int64(timeout))
 		ts = &t
 	}
-	switch n, err := unix.Ppoll(fds[:], ts, nil); {
-	case errors.Is(err, unix.EINTR):
-		return nil
-	case err != nil:
+	if _, err := unix.Ppoll(fds[:], ts, nil); err != nil {
+		if errors.Is(err, unix.EINTR) {
+			return nil
+		}
 		return fmt.Errorf("afpacket: %s: %w", d.name, os.NewSyscallError("ppoll", err))
-	case n == 0 || fds[0].Revents&(unix.POLLERR|unix.POLLHUP|unix.POLLNVAL) == 0:
-		return nil
 	}
-	return d.socketError()
+	return d.Polled(fds[0].Revents)
 }
 
 // socketError reads the socket's pending error, and so clears it: a poll that

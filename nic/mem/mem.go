@@ -37,6 +37,9 @@ type Config struct {
 	// SlotSize is the memory of a slot in bytes, virtio-net header included;
 	// 0 means 68 KiB, and less than 64 means 64.
 	SlotSize int
+	// Notify, if not nil, is called whenever Wait may have to return, with the wire
+	// locked: it must not call any device.
+	Notify func()
 	// Now gives the time at which a frame is received; nil means time.Now.
 	Now func() time.Time
 }
@@ -156,6 +159,9 @@ func (d *Device) wakeUp() {
 	select {
 	case d.wake <- struct{}{}:
 	default: // one is enough
+	}
+	if d.cfg.Notify != nil {
+		d.cfg.Notify()
 	}
 }
 

@@ -45,7 +45,7 @@ type Device struct {
 	frames, bytes atomic.Uint64
 }
 
-var _ nic.Device = (*Device)(nil)
+var _ nic.Polled = (*Device)(nil)
 
 // Open makes a TUN device, which is down, in the namespace of the calling thread.
 // It takes CAP_NET_ADMIN there. A device of that name that is there already is an
@@ -180,6 +180,15 @@ func (d *Device) Wait(timeout time.Duration) error {
 	}
 	return nil
 }
+
+// FD returns the device's descriptor.
+func (d *Device) FD() int { return d.fd }
+
+// Polled has nothing to tell: what is wrong with the device, Recv returns.
+func (d *Device) Polled(int16) error { return nil }
+
+// Look has nothing to find out.
+func (d *Device) Look() error { return nil }
 
 // Send gives the frames to the host; see [Sender.Send].
 func (d *Device) Send(frames []*nic.Frame, errs []unix.Errno) int { return d.send.Send(frames, errs) }

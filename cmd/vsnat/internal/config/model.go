@@ -28,11 +28,15 @@ type Director struct {
 	NICs        []string       // to take packets from; none is all
 	Guard       string         // auto, tcx, nft or off
 	MaxConns    int            // bound on connections
-	Spin        *time.Duration // how long a worker looks for more packets before it sleeps
+	Threads     int            // that serve the NICs
+	Spin        *time.Duration // how long a thread looks for more packets before it sleeps, at most
 	Budget      time.Duration  // what a packet may take, for the latency report
 	Socket      string         // path of the control socket
 	SocketGroup string         // whose members may use it too
 }
+
+// MaxThreads bounds the threads that serve the NICs.
+const MaxThreads = 256
 
 // Drift is what a reload does about what others than the file have changed.
 type Drift string

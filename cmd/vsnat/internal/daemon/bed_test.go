@@ -235,26 +235,34 @@ func (r *recorder) Send(frames []*nic.Frame, errs []syscall.Errno) int {
 	return sent
 }
 
-func newLoop(e *nat.Engine, dev nic.Device, ways ports) *loop {
-	l := &loop{
-		dev: dev, worker: e.NewWorker(dev.Index()), epoch: time.Now().Add(-time.Second),
-		ask: func(int, nic.Addr) {}, log: zap.NewNop(), done: make(chan struct{}),
-	}
-	l.ports.Store(&ways)
-	l.record.Store(new(latency.Record))
-	return l
+// one is a thread with a single queue.
+type one struct {
+	*thread
+	*queue
 }
 
-// end stops a loop that runs and returns its ledger.
-func (l *loop) end(t testing.TB) nat.Ledger {
-	t.Helper()
-	l.stop.Store(true)
-	select {
-	case <-l.done:
-	case <-time.After(patience):
-		t.Fatal("the loop does not end")
+func newOne(e *nat.Engine, dev nic.Device, ways ports) *one {
+	q := &queue{dev: dev, worker: e.NewWorker(dev.Index())}
+	q.record.Store(new(latency.Record))
+	t := &thread{
+		epoch: time.Now().Add(-time.Second), ask: func(int, nic.Addr) {}, log: zap.NewNop(), done: make(chan struct{}), sleeper: sleeper{wake: -1},
 	}
-	ledger := l.worker.Ledger()
+	t.queues.Store(&[]*queue{q})
+	t.ports.Store(&ways)
+	return &one{t, q}
+}
+
+// end stops a thread that runs and returns its queue's ledger.
+func (o *one) end(t testing.TB) nat.Ledger {
+	t.Helper()
+	o.stop.Store(true)
+	select {
+	case <-o.done:
+	case <-time.After(patience):
+		t.Fatal("the thread does not end")
+	}
+	o.worker.Close()
+	ledger := o.worker.Ledger()
 	if !ledger.Balanced() {
 		t.Errorf("the ledger does not balance: %+v", ledger)
 	}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log"
 	"maps"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -44,7 +45,8 @@ type Config struct {
 	NICs     []string      // names of the NICs to take packets from; empty is all
 	Guard    string        // "" for the best there is, guard.TCX, guard.NFT or GuardOff
 	MaxConns int           // bound on connections
-	Spin     time.Duration // how long a worker looks for more frames before it sleeps; < 0 chooses
+	Threads  int           // that serve the NICs; 0 chooses
+	Spin     time.Duration // how long a thread looks for more frames before it sleeps, at most
 	Budget   time.Duration // what a packet may take, for the latency report
 	Pprof    string        // where profiles are to be had: a TCP address, or the path of a socket; "" nowhere
 
@@ -118,6 +120,10 @@ func Run(ctx context.Context, cfg Config, logger *zap.Logger, ready func()) (err
 	if err := checkCapabilities(); err != nil {
 		return err
 	}
+	if cfg.Threads == 0 {
+		cfg.Threads = threads(runtime.NumCPU())
+	}
+	shareScheduler(cfg.Threads)
 	listener, err := control.ListenGroup(cfg.Socket, cfg.Group)
 	if err != nil {
 		return err
@@ -146,7 +152,7 @@ func Run(ctx context.Context, cfg Config, logger *zap.Logger, ready func()) (err
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	logger.Info("director runs", zap.String("version", Version), zap.String("socket", cfg.Socket),
-		zap.String("guard", d.guardKind()), zap.Strings("nics", d.nics.names()), zap.Duration("spin", spinTime(cfg.Spin, len(d.nics.names()), runtime.NumCPU())))
+		zap.String("guard", d.guardKind()), zap.Strings("nics", d.nics.names()), zap.Int("threads", len(d.nics.hands)), zap.Duration("spin", cfg.Spin))
 	ready()
 
 	err = d.follow(ctx, served)
@@ -176,7 +182,6 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	go d.meter.Run(ctx)
 	d.clocks.look(time.Now(), nil)
 	routes, err := neigh.Start(ctx, neigh.Options{OnError: func(err error) {
 		d.log.Warn("routes", zap.Error(err))
@@ -210,6 +215,7 @@ func (d *daemon) start(ctx context.Context) (err error) {
 		return err
 	}
 	d.warnings.tell(d.log, "NIC", err)
+	go d.meter.Run(ctx, func() bool { return d.nics.busy(time.Second) })
 	// What a director that was killed has left.
 	d.warn("local", d.steer(nil))
 	for _, name := range d.cfg.NICs {
@@ -416,16 +422,18 @@ func guardWide(list []nat.Wide) (all []guard.Wide) {
 	return all
 }
 
-// spinTime returns how long workers spin: the configured time, or by default
-// 50 µs where each worker can have a core of its own and one is left over.
-func spinTime(configured time.Duration, workers, cpus int) time.Duration {
-	if configured >= 0 {
-		return configured
+// threads returns how many threads serve the NICs by default. With one, both ways of
+// a connection are served by the same, which need not wake another one; more than that
+// pays where there are CPUs for them and for those that they work for.
+func threads(cpus int) int { return max(1, cpus/2) }
+
+// shareScheduler lets all threads, and the meter, keep a share of Go's scheduler when
+// they sleep briefly, and leaves shares for everything else. Who has set GOMAXPROCS
+// wanted something else.
+func shareScheduler(threads int) {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(max(runtime.NumCPU(), threads+3))
 	}
-	if cpus > workers {
-		return 50 * time.Microsecond
-	}
-	return 0
 }
 
 // ask is the workers' way to have the kernel resolve a next hop.

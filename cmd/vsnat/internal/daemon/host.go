@@ -3,8 +3,6 @@ package daemon
 import (
 	"fmt"
 
-	"go.uber.org/zap"
-
 	"vsnat/nic"
 	"vsnat/nic/tun"
 )
@@ -123,9 +121,7 @@ func (n *nics) openFor(index int) (nic.Device, error) {
 	}
 	dev, err := n.openDevice(index)
 	if err != nil {
-		if errDetach := n.d.guard.Detach(index); errDetach != nil {
-			n.d.log.Debug("guard", zap.Error(errDetach))
-		}
+		n.letGo(index)
 	}
 	return dev, err
 }

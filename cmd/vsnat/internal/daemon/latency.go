@@ -91,10 +91,10 @@ type measured struct {
 	gone     [3]latency.Snapshot // of NICs that left: verdict, sent, receive
 }
 
-// startRecord gives a new loop a record.
-func (n *nics) startRecord(l *loop) {
-	l.record.Store(new(latency.Record))
-	l.services.Store(n.measured.records(nil))
+// startRecord gives a queue a new record.
+func (n *nics) startRecord(q *queue) {
+	q.record.Store(new(latency.Record))
+	q.services.Store(n.measured.records(nil))
 }
 
 // records returns a worker's records of the services that are measured; of those
@@ -114,9 +114,9 @@ func (m *measured) records(had *serviceRecords) *serviceRecords {
 	return &all
 }
 
-// keepRecord keeps what a loop that has ended measured.
-func (n *nics) keepRecord(l *loop) {
-	r := l.record.Load()
+// keepRecord keeps what was measured of a queue that has ended.
+func (n *nics) keepRecord(q *queue) {
+	r := q.record.Load()
 	for i, h := range []*latency.Histogram{&r.Verdict, &r.Sent, &r.Receive} {
 		n.measured.gone[i].Add(h)
 	}
@@ -147,12 +147,12 @@ func (d *daemon) Measure(m control.Measuring) error {
 		n.measured.since = time.Now()
 		n.measured.gone = [3]latency.Snapshot{}
 	}
-	for _, l := range n.loops {
+	for q := range n.queues() {
 		if m.Reset {
-			n.startRecord(l.loop)
+			n.startRecord(q)
 			continue
 		}
-		l.services.Store(n.measured.records(l.services.Load()))
+		q.services.Store(n.measured.records(q.services.Load()))
 	}
 	return nil
 }
@@ -166,14 +166,18 @@ func (n *nics) latency(budget time.Duration, now time.Time) *Latency {
 		NICs: []NICLatency{}, Services: []ServiceLatency{}, Slowest: []SlowPacket{},
 	}
 	all := n.measured.gone
-	for _, l := range n.sorted() {
-		rec := l.record.Load()
+	for _, t := range n.sorted() {
 		var s [3]latency.Snapshot
-		for i, h := range []*latency.Histogram{&rec.Verdict, &rec.Sent, &rec.Receive} {
-			s[i].Add(h)
+		for _, q := range t.queues {
+			rec := q.record.Load()
+			for i, h := range []*latency.Histogram{&rec.Verdict, &rec.Sent, &rec.Receive} {
+				s[i].Add(h)
+			}
+		}
+		for i := range s {
 			all[i].Merge(&s[i])
 		}
-		r.NICs = append(r.NICs, NICLatency{l.name, times(&s, r.Budget)})
+		r.NICs = append(r.NICs, NICLatency{t.name, times(&s, r.Budget)})
 	}
 	r.Times = times(&all, r.Budget)
 	keys := slices.SortedFunc(maps.Keys(n.measured.services), func(a, b nat.ServiceKey) int {
@@ -182,8 +186,8 @@ func (n *nics) latency(budget time.Duration, now time.Time) *Latency {
 	})
 	for _, k := range keys {
 		var verdict, receive latency.Snapshot
-		for _, l := range n.loops {
-			if s := l.services.Load(); s != nil && (*s)[k] != nil {
+		for q := range n.queues() {
+			if s := q.services.Load(); s != nil && (*s)[k] != nil {
 				verdict.Add(&(*s)[k].verdict)
 				receive.Add(&(*s)[k].receive)
 			}
@@ -210,9 +214,9 @@ func (n *nics) slowest(r *Latency, now time.Time) {
 		nic string
 	}
 	var all []slow
-	for _, l := range n.loops {
-		for _, p := range l.record.Load().Slowest.Since(from, nil) {
-			all = append(all, slow{p, l.name})
+	for q := range n.queues() {
+		for _, p := range q.record.Load().Slowest.Since(from, nil) {
+			all = append(all, slow{p, q.dev.Name()})
 		}
 	}
 	slices.SortFunc(all, func(a, b slow) int { return latency.Slower(&a.Packet, &b.Packet) })
@@ -269,16 +273,4 @@ func kindName(k nat.Kind) string {
 		return "replied"
 	}
 	return "forwarded"
-}
-
-// threads returns the workers' threads.
-func (n *nics) threads() (all []int32) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, l := range n.sorted() {
-		if tid := l.tid.Load(); tid != 0 {
-			all = append(all, tid)
-		}
-	}
-	return all
 }

@@ -20,9 +20,9 @@ import (
 	"vsnat/nic"
 )
 
-// measureOnce has a loop that does not run judge these frames, which the kernel
+// measureOnce has a thread that does not run judge these frames, which the kernel
 // received that long ago, as one batch.
-func measureOnce(l *loop, ago []time.Duration, frames ...*nic.Frame) {
+func measureOnce(l *one, ago []time.Duration, frames ...*nic.Frame) {
 	b := nic.Batch{N: len(frames)}
 	picked := time.Now()
 	for i, f := range frames {
@@ -31,9 +31,10 @@ func measureOnce(l *loop, ago []time.Duration, frames ...*nic.Frame) {
 	}
 	l.worker.Process(&b, picked.Sub(l.epoch).Nanoseconds())
 	judged := time.Now()
-	l.send()
-	l.measure(&b, picked, judged)
-	l.finish()
+	l.send(l.worker, *l.ports.Load())
+	l.measure(l.queue, &b, picked, judged)
+	l.slept = false
+	l.finish(l.queue)
 }
 
 func countOf(h *latency.Histogram) uint64 {
@@ -48,7 +49,7 @@ func TestMeasure(t *testing.T) {
 	e, _ := newEngine(t)
 	dev, _ := newWire(t, clientNIC)
 	way := &recorder{t: t}
-	l := newLoop(e, dev, ports{clientNIC: way, serverNIC: way, otherNIC: way})
+	l := newOne(e, dev, ports{clientNIC: way, serverNIC: way, otherNIC: way})
 	l.slept, l.woke = true, time.Now().Add(-time.Second)
 	arp := &nic.Frame{Buf: make([]byte, nic.VNetHdrLen+60)} // passed: not ours
 	measureOnce(l, []time.Duration{2 * time.Second, 3 * time.Second, 9 * time.Second, time.Millisecond},
@@ -92,14 +93,14 @@ func TestMeasure(t *testing.T) {
 func TestMeasureAllocatesNothing(t *testing.T) {
 	e, _ := newEngine(t)
 	dev, _ := newWire(t, clientNIC)
-	l := newLoop(e, dev, ports{})
+	l := newOne(e, dev, ports{})
 	m := &measured{services: map[nat.ServiceKey]struct{}{serviceKey(&control.ServiceID{Family: control.IPv4, Protocol: control.TCP, Address: vip.Addr(), Port: vip.Port()}): {}}}
 	l.services.Store(m.records(nil))
 	b := nic.Batch{N: 1}
 	now := time.Now()
 	if n := testing.AllocsPerRun(100, func() {
 		b.Frames[0].Time = now.UnixNano()
-		l.measure(&b, now, now)
+		l.measure(l.queue, &b, now, now)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}

@@ -20,18 +20,16 @@ type serviceRecord struct {
 
 // measure takes the latency of the frames that left. One reading of the clock
 // serves the whole batch, which left together.
-func (l *loop) measure(b *nic.Batch, picked, judged time.Time) {
+func (t *thread) measure(q *queue, b *nic.Batch, picked, judged time.Time) {
 	sent := time.Now()
 	now, pickedAt := sent.UnixNano(), picked.UnixNano()
-	slept := l.slept
-	l.slept = false
 	n, first, longest := 0, -1, int64(math.MinInt64)
 	for i := range b.N {
-		if k := l.worker.Verdict(i).Kind; k != nat.Forward && k != nat.Reply {
+		if k := q.worker.Verdict(i).Kind; k != nat.Forward && k != nat.Reply {
 			continue
 		}
 		d := now - received(&b.Frames[i], pickedAt)
-		if l.took[n] = d; d > longest {
+		if t.took[n] = d; d > longest {
 			longest, first = d, i
 		}
 		n++
@@ -39,19 +37,19 @@ func (l *loop) measure(b *nic.Batch, picked, judged time.Time) {
 	if n == 0 {
 		return
 	}
-	r := l.record.Load()
+	r := q.record.Load()
 	r.Verdict.Record(int64(judged.Sub(picked)), n)
 	r.Sent.Record(int64(sent.Sub(picked)), n)
-	r.Receive.RecordAll(l.took[:n])
+	r.Receive.RecordAll(t.took[:n])
 	// Of a batch that is slow, the slowest stands for all.
 	if r.Slowest.Wants(now, longest) {
 		r.Slowest.Add(&latency.Packet{
-			Received: now - longest, Slept: slept, Woke: l.woke.UnixNano(), Picked: pickedAt, Judged: judged.UnixNano(), Sent: now,
-			Batch: b.N, Subject: l.worker.Subject(first), Kind: l.worker.Verdict(first).Kind,
+			Received: now - longest, Slept: t.slept, Woke: t.woke.UnixNano(), Picked: pickedAt, Judged: judged.UnixNano(), Sent: now,
+			Batch: b.N, Subject: q.worker.Subject(first), Kind: q.worker.Verdict(first).Kind,
 		})
 	}
-	if s := l.services.Load(); s != nil {
-		l.measureServices(*s, b, now, pickedAt, int64(judged.Sub(picked)))
+	if s := q.services.Load(); s != nil {
+		q.measureServices(*s, b, now, pickedAt, int64(judged.Sub(picked)))
 	}
 }
 
@@ -65,12 +63,12 @@ func received(f *nic.Frame, picked int64) int64 {
 }
 
 // measureServices does the same for the services that are asked for.
-func (l *loop) measureServices(all serviceRecords, b *nic.Batch, sent, picked, verdict int64) {
+func (q *queue) measureServices(all serviceRecords, b *nic.Batch, sent, picked, verdict int64) {
 	for i := range b.N {
-		if k := l.worker.Verdict(i).Kind; k != nat.Forward && k != nat.Reply {
+		if k := q.worker.Verdict(i).Kind; k != nat.Forward && k != nat.Reply {
 			continue
 		}
-		s := l.worker.Subject(i)
+		s := q.worker.Subject(i)
 		if r := all[s.Service]; s.Owned && r != nil {
 			r.verdict.Record(verdict, 1)
 			r.receive.Record(sent-received(&b.Frames[i], picked), 1)

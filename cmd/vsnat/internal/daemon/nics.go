@@ -3,8 +3,8 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -16,8 +16,8 @@ import (
 	"vsnat/nic/afpacket"
 )
 
-// nics keeps one worker for each NIC that the director takes packets from, and
-// gives each worker a way out by every one of them.
+// nics takes packets from the NICs that the director shall serve, spreads their
+// queues over threads, and gives each thread a way out by every NIC.
 type nics struct {
 	d *daemon
 
@@ -26,7 +26,8 @@ type nics struct {
 	openHost   func(mtu int) (hostDevice, error)
 
 	mu    sync.Mutex // guards all below
-	loops map[int]*nicLoop
+	taken map[int]*taken
+	hands []*hand
 	host  hostDevice      // the port to the host's own stack; nil is none
 	past  map[string]past // of NICs that are gone, by name
 
@@ -39,18 +40,23 @@ type past struct {
 	ringFull uint64 // frames lost before they were received
 }
 
-// nicLoop is a NIC's loop and the ways out that it has, by ifindex.
-type nicLoop struct {
-	*loop
-	name string
-	ways map[int]way
+// taken is a NIC that packets are taken from.
+type taken struct {
+	name   string
+	index  int
+	queues []*queue
+}
+
+// failed reports whether the NIC is gone.
+func (t *taken) failed() bool {
+	return slices.ContainsFunc(t.queues, func(q *queue) bool { return q.failed.Load() })
 }
 
 // way is a way out by a NIC. Another NIC that gets the number later is another
 // one, even if it has the name too.
 type way struct {
 	sender
-	to *nicLoop
+	to *taken
 }
 
 // sender is a way out by one NIC.
@@ -66,7 +72,7 @@ func newNICs(d *daemon) *nics {
 		openDevice: func(index int) (nic.Device, error) { return afpacket.Open(afpacket.Config{Index: index}) },
 		openSender: func(index int) (sender, error) { return afpacket.OpenSender(index) },
 		openHost:   openTUN,
-		loops:      map[int]*nicLoop{},
+		taken:      map[int]*taken{},
 		past:       map[string]past{},
 		measured:   measured{since: time.Now()},
 	}
@@ -95,175 +101,159 @@ func (n *nics) reconcile(routes nic.Routes) error {
 	if n.host != nil {
 		want[n.host.Index()] = n.host.Name()
 	}
-	for index, l := range n.loops {
-		if name, ok := want[index]; !ok || name != l.name || l.failed.Load() {
-			n.shut(index, l)
+	var gone []*taken
+	for index, t := range n.taken {
+		if name, ok := want[index]; !ok || name != t.name || t.failed() {
+			gone = append(gone, t)
 		}
 	}
+	n.shut(gone)
 	var errs []error
 	for _, index := range slices.Sorted(maps.Keys(want)) {
-		if n.loops[index] == nil {
-			errs = append(errs, n.open(index, want[index], len(want)))
+		if n.taken[index] == nil {
+			errs = append(errs, n.open(index, want[index]))
 		}
 	}
 	errs = append(errs, n.connect()...)
-	for _, l := range n.loops {
-		n.startLoop(l)
+	for _, h := range n.hands {
+		h.admit()
 	}
 	return errors.Join(errs...)
 }
 
 // open puts the guard on the NIC and then takes its frames.
-func (n *nics) open(index int, name string, workers int) error {
-	d := n.d
+func (n *nics) open(index int, name string) error {
 	dev, err := n.openFor(index)
 	if err != nil {
 		return fmt.Errorf("daemon: NIC %s: %w", name, err)
 	}
-	l := &nicLoop{name: name, ways: map[int]way{}, loop: &loop{
-		dev: dev, worker: d.engine.NewWorker(index), epoch: d.epoch, spin: spinTime(d.cfg.Spin, workers, runtime.NumCPU()),
-		ask: d.ask, log: d.log,
-	}}
-	l.ports.Store(&ports{})
-	n.startRecord(l.loop)
-	n.loops[index] = l
+	h, err := n.handFor(dev)
+	if err != nil {
+		n.letGo(index)
+		return errors.Join(err, dev.Close())
+	}
+	q := &queue{dev: dev, worker: n.d.engine.NewWorker(index)}
+	n.startRecord(q)
+	h.give(q)
+	n.taken[index] = &taken{name: name, index: index, queues: []*queue{q}}
+	n.d.log.Info("NIC joins", zap.String("nic", name), zap.Int("index", index))
 	return nil
 }
 
-func (n *nics) startLoop(l *nicLoop) {
-	if l.done != nil {
-		return
-	}
-	l.done = make(chan struct{})
-	n.d.log.Info("NIC joins", zap.String("nic", l.name), zap.Int("index", l.dev.Index()))
-	go l.run()
-}
-
-// connect gives every worker a way out by every NIC that it has none by, and
+// connect gives every thread a way out by every NIC that it has none by, and
 // takes away those by NICs that went. What cannot be opened is tried again at
 // the next call.
 func (n *nics) connect() (errs []error) {
-	lost := map[*nicLoop]uint64{} // workers that lose a way, and rounds they had ended
+	var lost []*hand // those that lose a way
 	var old []sender
-	all := n.sorted()
-	for _, l := range all {
+	for _, h := range n.hands {
 		before := len(old)
-		for index, w := range l.ways {
-			if n.loops[index] != w.to {
-				delete(l.ways, index)
+		for index, w := range h.ways {
+			if n.taken[index] != w.to {
+				delete(h.ways, index)
 				old = append(old, w.sender)
 			}
 		}
 		changed := len(old) > before
-		for _, to := range all {
-			index := to.dev.Index()
-			if l.ways[index].to != nil {
+		for _, to := range n.sorted() {
+			if h.ways[to.index].to != nil {
 				continue
 			}
-			s, err := n.senderFor(index)
+			s, err := n.senderFor(to.index)
 			if err != nil {
 				errs = append(errs, fmt.Errorf("daemon: NIC %s: %w", to.name, err))
 				continue
 			}
-			l.ways[index] = way{s, to}
+			h.ways[to.index] = way{s, to}
 			changed = true
 		}
 		if changed {
-			l.setPorts()
+			h.setPorts()
 		}
 		if len(old) > before {
-			lost[l] = l.rounds.Load()
+			lost = append(lost, h)
 		}
 	}
-	// All workers were told first, so that their rounds end at the same time.
-	for l, ended := range lost {
-		l.quiesce(ended)
-	}
+	quiesce(lost)
 	for _, s := range old {
 		n.d.warn("NIC", s.Close())
 	}
 	return errs
 }
 
-// setPorts has the worker use the ways that there are now.
-func (l *nicLoop) setPorts() {
-	set := make(ports, len(l.ways))
-	for index, w := range l.ways {
-		set[index] = w.sender
-	}
-	l.ports.Store(&set)
-}
-
-// quiesce waits until the round that the worker may have been in when it had
-// ended that many is over, so that it uses none of the ports it had then.
-func (l *nicLoop) quiesce(ended uint64) {
-	if l.done == nil {
-		return
-	}
-	for l.rounds.Load() == ended {
-		select {
-		case <-l.done:
-			return
-		case <-time.After(time.Millisecond):
-		}
-	}
-}
-
 // total is what became of the frames of the NIC and of those of its name before.
-func (n *nics) total(l *nicLoop) past {
-	p, ledger := n.past[l.name], l.worker.Ledger()
-	p.ledger.Add(&ledger)
-	p.ringFull += l.dev.Stats().RxDropped
+func (n *nics) total(t *taken) past {
+	p := n.past[t.name]
+	for _, q := range t.queues {
+		ledger := q.worker.Ledger()
+		p.ledger.Add(&ledger)
+		p.ringFull += q.dev.Stats().RxDropped
+	}
 	return p
 }
 
-// shut ends a NIC's loop.
-func (n *nics) shut(index int, l *nicLoop) {
-	l.stop.Store(true)
-	if l.done != nil {
-		<-l.done
-	}
-	n.past[l.name] = n.total(l)
-	n.keepRecord(l.loop)
-	n.d.warn("NIC", l.dev.Close())
-	for _, w := range l.ways {
-		n.d.warn("NIC", w.Close())
-	}
-	if n.d.guard != nil {
-		if err := n.d.guard.Detach(index); err != nil {
-			n.d.log.Debug("guard", zap.Error(err))
+// shut takes no more packets from these NICs.
+func (n *nics) shut(gone []*taken) {
+	n.dismiss(gone)
+	for _, t := range gone {
+		for _, q := range t.queues {
+			q.worker.Close()
 		}
+		n.past[t.name] = n.total(t)
+		for _, q := range t.queues {
+			n.keepRecord(q)
+			n.d.warn("NIC", q.dev.Close())
+		}
+		n.letGo(t.index)
+		delete(n.taken, t.index)
+		n.d.log.Info("NIC leaves", zap.String("nic", t.name))
 	}
-	delete(n.loops, index)
-	n.d.log.Info("NIC leaves", zap.String("nic", l.name))
+}
+
+// letGo takes the guard off the NIC.
+func (n *nics) letGo(index int) {
+	if n.d.guard == nil {
+		return
+	}
+	if err := n.d.guard.Detach(index); err != nil {
+		n.d.log.Debug("guard", zap.Error(err))
+	}
 }
 
 func (n *nics) close() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for _, l := range n.loops {
-		l.stop.Store(true)
-	}
-	for index, l := range n.loops {
-		n.shut(index, l)
-	}
+	n.shut(n.sorted())
 }
 
 func (n *nics) names() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var names []string
-	for _, l := range n.sorted() {
-		names = append(names, l.name)
+	for _, t := range n.sorted() {
+		names = append(names, t.name)
 	}
 	return names
 }
 
-// sorted returns the loops by ifindex. mu is held.
-func (n *nics) sorted() []*nicLoop {
-	var all []*nicLoop
-	for _, index := range slices.Sorted(maps.Keys(n.loops)) {
-		all = append(all, n.loops[index])
+// sorted returns the NICs by ifindex. mu is held.
+func (n *nics) sorted() []*taken {
+	var all []*taken
+	for _, index := range slices.Sorted(maps.Keys(n.taken)) {
+		all = append(all, n.taken[index])
 	}
 	return all
+}
+
+// queues returns the queues of all NICs. mu is held.
+func (n *nics) queues() iter.Seq[*queue] {
+	return func(yield func(*queue) bool) {
+		for _, t := range n.taken {
+			for _, q := range t.queues {
+				if !yield(q) {
+					return
+				}
+			}
+		}
+	}
 }

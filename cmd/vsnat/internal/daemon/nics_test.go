@@ -93,12 +93,18 @@ type wires struct {
 	host   map[int]*host       // at their other ends
 	refuse map[int]bool        // NICs that nothing can be sent by
 	open   atomic.Int64        // senders
+	polled map[int]*polled     // the same NICs, if they are such; nil if none is
 }
 
 // mount puts a new NIC with that number in.
 func (w *wires) mount(index int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.polled != nil {
+		p, h := newPolled(w.t, index)
+		w.polled[index], w.dev[index], w.host[index] = p, p.Device, h
+		return
+	}
 	w.dev[index], w.host[index] = newWire(w.t, index)
 }
 
@@ -109,7 +115,12 @@ func (w *wires) at(index int) (*mem.Device, *host) {
 }
 
 func (w *wires) device(index int) (nic.Device, error) {
-	if dev, _ := w.at(index); dev != nil {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if p := w.polled[index]; p != nil {
+		return p, nil
+	}
+	if dev := w.dev[index]; dev != nil {
 		return dev, nil
 	}
 	return nil, fmt.Errorf("no NIC %d: %w", index, syscall.ENODEV)
@@ -309,8 +320,7 @@ func TestNICThatCameBackUnseen(t *testing.T) {
 	old, _ := w.at(otherNIC)
 	w.mount(otherNIC)
 	old.Remove()
-	l := d.nics.loops[otherNIC]
-	eventually(t, "the worker notices", l.failed.Load)
+	eventually(t, "the thread notices", d.nics.taken[otherNIC].failed)
 	d.mustReconcile(t, r)
 	_, clients := w.at(clientNIC)
 	clients.send(segment(clientNIC, from(2), vip, wire.SYN)) // to .11, which has no NIC here
@@ -362,7 +372,7 @@ func TestNICLeavesManyQuickly(t *testing.T) {
 		r.setLinks(r.Links()[:19]...)
 		begin := time.Now()
 		d.mustReconcile(t, r)
-		if took := time.Since(begin); took > 4*idleWait {
+		if took := time.Since(begin); took > 4*aloneWait {
 			t.Errorf("took %v", took)
 		}
 	})
@@ -396,19 +406,10 @@ func TestStatusAndLatency(t *testing.T) {
 	}
 }
 
-func TestSpinTime(t *testing.T) {
-	for _, c := range []struct {
-		spin          time.Duration
-		workers, cpus int
-		want          time.Duration
-	}{
-		{spin: time.Millisecond, workers: 8, cpus: 1, want: time.Millisecond},
-		{spin: 0, workers: 1, cpus: 8, want: 0},
-		{spin: -1, workers: 2, cpus: 2, want: 0},
-		{spin: -1, workers: 2, cpus: 3, want: 50 * time.Microsecond},
-	} {
-		if got := spinTime(c.spin, c.workers, c.cpus); got != c.want {
-			t.Errorf("%+v: %v", c, got)
+func TestThreadsByDefault(t *testing.T) {
+	for cpus, want := range map[int]int{1: 1, 2: 1, 3: 1, 4: 2, 64: 32} {
+		if got := threads(cpus); got != want {
+			t.Errorf("%d CPUs: %d, want %d", cpus, got, want)
 		}
 	}
 }

@@ -186,10 +186,10 @@ func (n *nics) droppedFor(r nat.Reason) (sum uint64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	names := map[string]bool{}
-	for _, l := range n.loops {
-		ledger := n.total(l).ledger
+	for _, t := range n.taken {
+		ledger := n.total(t).ledger
 		sum += ledger.Dropped[r]
-		names[l.name] = true
+		names[t.name] = true
 	}
 	for name, p := range n.past {
 		if !names[name] {

@@ -8,6 +8,7 @@ import (
 
 	"vsnat/cmd/vsnat/internal/control"
 	"vsnat/nat"
+	"vsnat/nic"
 )
 
 // Status is the report of what the director does now.
@@ -44,6 +45,19 @@ type NICStats struct {
 	TxFrames  uint64 `json:"tx_frames"`
 	TxBytes   uint64 `json:"tx_bytes"`
 	TxErrors  uint64 `json:"tx_errors"` // frames that were not sent
+}
+
+func (s *NICStats) addReceived(more nic.Stats) {
+	s.RxFrames += more.RxFrames
+	s.RxBytes += more.RxBytes
+	s.RxDropped += more.RxDropped
+	s.RxCut += more.RxCut
+}
+
+func (s *NICStats) addSent(more nic.Stats) {
+	s.TxFrames += more.TxFrames
+	s.TxBytes += more.TxBytes
+	s.TxErrors += more.TxErrors
 }
 
 // Drops is the report of what became of every frame, by NIC.
@@ -95,17 +109,17 @@ func (n *nics) list() []NIC {
 	all := []NIC{}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for _, l := range n.sorted() {
-		s := l.dev.Stats()
-		for _, out := range n.loops {
-			if tx := out.ways[l.dev.Index()]; tx.to != nil {
-				t := tx.Stats()
-				s.TxFrames += t.TxFrames
-				s.TxBytes += t.TxBytes
-				s.TxErrors += t.TxErrors
+	for _, t := range n.sorted() {
+		var s NICStats
+		for _, q := range t.queues {
+			s.addReceived(q.dev.Stats())
+		}
+		for _, h := range n.hands {
+			if tx := h.ways[t.index]; tx.to != nil {
+				s.addSent(tx.Stats())
 			}
 		}
-		all = append(all, NIC{Name: l.name, Index: l.dev.Index(), Stats: NICStats(s)})
+		all = append(all, NIC{Name: t.name, Index: t.index, Stats: s})
 	}
 	return all
 }
@@ -114,8 +128,8 @@ func (n *nics) drops() Drops {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	all := maps.Clone(n.past)
-	for _, l := range n.loops {
-		all[l.name] = n.total(l)
+	for _, t := range n.taken {
+		all[t.name] = n.total(t)
 	}
 	report := Drops{Reasons: map[string]string{}, NICs: []NICDrops{}}
 	for _, name := range slices.Sorted(maps.Keys(all)) {

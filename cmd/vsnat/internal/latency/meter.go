@@ -14,6 +14,10 @@ const (
 	// meterSleep is how long the meter sleeps each time: 200 times a second it costs
 	// a thousandth of a core.
 	meterSleep = 5 * time.Millisecond
+	// meterRounds is after how many it asks whether to go on, and meterIdle how long
+	// after it has stopped.
+	meterRounds = 20
+	meterIdle   = 200 * time.Millisecond
 	// gapFrom is the shortest gap that is kept: to wake takes some tens of
 	// microseconds where nothing else goes on.
 	gapFrom = 100 * time.Microsecond
@@ -47,15 +51,20 @@ type Meter struct {
 	next int                // guarded by mu
 }
 
-// Run measures until ctx ends. The calling goroutine keeps its thread.
-func (m *Meter) Run(ctx context.Context) {
+// Run measures until ctx ends, while busy is true: where there is nothing to do, what
+// the machine does keeps nobody waiting. The calling goroutine keeps its thread.
+func (m *Meter) Run(ctx context.Context, busy func() bool) {
 	runtime.LockOSThread() // for good: the thread, with its priority, ends with the goroutine
 	// Without the right to it the meter waits longer than workers do that have it.
 	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), -20)
-	ts := unix.NsecToTimespec(int64(meterSleep))
-	for ctx.Err() == nil {
+	for n := 0; ctx.Err() == nil; n++ {
+		if n%meterRounds == 0 && !busy() {
+			n = -1
+			time.Sleep(meterIdle)
+			continue
+		}
 		due := time.Now().Add(meterSleep)
-		if err := unix.ClockNanosleep(unix.CLOCK_MONOTONIC, 0, &ts, nil); err != nil && err != unix.EINTR {
+		if errno := doze(meterSleep); errno != 0 && errno != unix.EINTR {
 			return // no such clock: no gaps are told
 		}
 		if late := time.Since(due); late > gapFrom {

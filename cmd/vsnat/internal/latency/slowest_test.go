@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -128,14 +129,27 @@ func TestMeterRemembersGaps(t *testing.T) {
 	}
 }
 
-func TestMeterEnds(t *testing.T) {
+// The meter measures while there is something to do, and ends when it is told.
+func TestMeterFollowsTheLoad(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
 	var m Meter
-	done := make(chan struct{})
+	var busy atomic.Bool
+	asked, done := make(chan struct{}), make(chan struct{})
 	go func() {
-		m.Run(ctx)
+		m.Run(ctx, func() bool {
+			select {
+			case asked <- struct{}{}:
+			case <-ctx.Done():
+			}
+			return busy.Load()
+		})
 		close(done)
 	}()
+	<-asked
+	busy.Store(true)
+	<-asked // having been idle
+	<-asked // having measured
 	stop()
 	select {
 	case <-done:

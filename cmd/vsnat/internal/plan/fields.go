@@ -123,6 +123,7 @@ func directorFields(d *config.Director) []Field {
 		{"nics", "", strings.Join(d.NICs, ",")},
 		{"guard", "", d.Guard},
 		{"max_conns", "", unlessZero(uint32(d.MaxConns))},
+		{"threads", "", unlessZero(uint32(d.Threads))},
 		{"spin", "", spin},
 		{"budget", "", budget},
 		{"socket", "", d.Socket},

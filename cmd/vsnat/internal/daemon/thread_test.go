@@ -14,26 +14,26 @@ import (
 // from is the client with that port.
 func from(port int) netip.AddrPort { return netip.AddrPortFrom(client.Addr(), uint16(port)) }
 
-// run1 has a loop that does not run judge and send these frames as one batch.
-func run1(l *loop, frames ...*nic.Frame) {
+// run1 has a thread that does not run judge and send these frames as one batch.
+func run1(l *one, frames ...*nic.Frame) {
 	b := nic.Batch{N: len(frames)}
 	for i, f := range frames {
 		b.Frames[i] = *f
 	}
 	l.worker.Process(&b, time.Since(l.epoch).Nanoseconds())
-	l.send()
-	l.finish()
+	l.send(l.worker, *l.ports.Load())
+	l.finish(l.queue)
 }
 
-func TestLoopCarriesBothWays(t *testing.T) {
+func TestThreadCarriesBothWays(t *testing.T) {
 	e, _ := newEngine(t)
 	nearC, clients := newWire(t, clientNIC)
 	nearS, servers := newWire(t, serverNIC)
 	nearO, others := newWire(t, otherNIC)
 	ways := ports{clientNIC: nearC, serverNIC: nearS, otherNIC: nearO}
-	var loops []*loop
+	var loops []*one
 	for _, dev := range []nic.Device{nearC, nearS, nearO} {
-		l := newLoop(e, dev, ways)
+		l := newOne(e, dev, ways)
 		loops = append(loops, l)
 		go l.run()
 	}
@@ -68,11 +68,11 @@ func TestLoopCarriesBothWays(t *testing.T) {
 
 // Frames that leave by the same NIC are handed to it together, in order,
 // whatever stands between them.
-func TestLoopSendsPortByPort(t *testing.T) {
+func TestThreadSendsPortByPort(t *testing.T) {
 	e, _ := newEngine(t)
 	dev, _ := newWire(t, clientNIC)
 	toServer, toOther, toClient := &recorder{t: t}, &recorder{t: t}, &recorder{t: t}
-	l := newLoop(e, dev, ports{clientNIC: toClient, serverNIC: toServer, otherNIC: toOther})
+	l := newOne(e, dev, ports{clientNIC: toClient, serverNIC: toServer, otherNIC: toOther})
 	var frames []*nic.Frame
 	for i := range 8 { // rr: every other one to .12
 		frames = append(frames, segment(clientNIC, from(1000+i), vip, wire.SYN))
@@ -103,13 +103,13 @@ func TestLoopSendsPortByPort(t *testing.T) {
 }
 
 // More frames than a batch leave at once when frames that waited are let go.
-func TestLoopSendsMoreThanABatch(t *testing.T) {
+func TestThreadSendsMoreThanABatch(t *testing.T) {
 	e, r := newEngine(t)
 	r.resolve(serverNIC, false)
 	r.resolve(otherNIC, false)
 	dev, _ := newWire(t, clientNIC)
 	toServer, toOther := &recorder{t: t}, &recorder{t: t}
-	l := newLoop(e, dev, ports{serverNIC: toServer, otherNIC: toOther})
+	l := newOne(e, dev, ports{serverNIC: toServer, otherNIC: toOther})
 	syns := func(first int) (all []*nic.Frame) {
 		for i := range nic.MaxBatch {
 			all = append(all, segment(clientNIC, from(first+i), vip, wire.SYN))
@@ -146,7 +146,7 @@ func TestLoopSendsMoreThanABatch(t *testing.T) {
 
 // A frame that is not sent is dropped for the kernel's reason; the others of
 // its batch are not.
-func TestLoopCountsWhatIsNotSent(t *testing.T) {
+func TestThreadCountsWhatIsNotSent(t *testing.T) {
 	for _, c := range []struct {
 		errno syscall.Errno
 		want  nat.Reason
@@ -168,7 +168,7 @@ func TestLoopCountsWhatIsNotSent(t *testing.T) {
 		}}
 		toClient := &recorder{t: t, fail: func(int) syscall.Errno { return c.errno }}
 		// No way to .12's NIC: every other frame has none.
-		l := newLoop(e, dev, ports{serverNIC: toServer, clientNIC: toClient})
+		l := newOne(e, dev, ports{serverNIC: toServer, clientNIC: toClient})
 		var frames []*nic.Frame
 		for i := range 6 {
 			frames = append(frames, segment(clientNIC, from(1000+i), vip, wire.SYN))
@@ -185,34 +185,29 @@ func TestLoopCountsWhatIsNotSent(t *testing.T) {
 	}
 }
 
-func TestLoopEndsWithItsNIC(t *testing.T) {
+func TestThreadNoticesThatItsNICIsGone(t *testing.T) {
 	e, r := newEngine(t)
 	r.resolve(otherNIC, false)
 	dev, clients := newWire(t, clientNIC)
-	l := newLoop(e, dev, ports{})
+	l := newOne(e, dev, ports{})
 	go l.run()
 	clients.send(segment(clientNIC, from(1), vip, wire.SYN))
 	eventually(t, "the frame waits", func() bool { return l.worker.Ledger().Held == 1 })
 	dev.Remove()
-	select {
-	case <-l.done:
-	case <-time.After(patience):
-		t.Fatal("the loop goes on without its NIC")
-	}
-	got := l.end(t)
-	if !l.failed.Load() || got.Held != 0 || got.Dropped[nat.Abandoned] != 1 {
-		t.Errorf("failed %v, ledger %+v", l.failed.Load(), got)
+	eventually(t, "the thread notices", l.failed.Load)
+	if got := l.end(t); got.Held != 0 || got.Dropped[nat.Abandoned] != 1 {
+		t.Errorf("ledger %+v", got)
 	}
 }
 
-func TestLoopOutlivesADownNIC(t *testing.T) {
+func TestThreadOutlivesADownNIC(t *testing.T) {
 	e, _ := newEngine(t)
 	dev, clients := newWire(t, clientNIC)
 	nearO, others := newWire(t, otherNIC)
-	l := newLoop(e, dev, ports{otherNIC: nearO})
+	l := newOne(e, dev, ports{otherNIC: nearO})
 	go l.run()
 	dev.Down()
-	eventually(t, "rounds go on while the NIC is down", func() bool { return l.rounds.Load() > 1 })
+	eventually(t, "turns go on while the NIC is down", func() bool { return l.turns.Load() > 1 })
 	dev.Up()
 	clients.send(segment(clientNIC, from(1), vip, wire.SYN))
 	if got := others.receive(); got != (flow{from(1), other}) {
@@ -224,24 +219,24 @@ func TestLoopOutlivesADownNIC(t *testing.T) {
 	}
 }
 
-// A worker that looks for frames without sleeping does all else too: it sees
+// A thread that looks for frames without sleeping does all else too: it sees
 // new ports, lets frames go that waited, and ends.
-func TestSpinningLoopDoesWhatIsDue(t *testing.T) {
+func TestSpinningThreadDoesWhatIsDue(t *testing.T) {
 	e, r := newEngine(t)
 	r.resolve(otherNIC, false)
 	dev, clients := newWire(t, clientNIC)
 	nearO, others := newWire(t, otherNIC)
-	l := newLoop(e, dev, ports{otherNIC: nearO})
-	l.spin = time.Hour
+	l := newOne(e, dev, ports{otherNIC: nearO})
+	l.spin = spin{bound: time.Hour, window: time.Hour}
 	go l.run()
 	clients.send(segment(clientNIC, from(1), vip, wire.SYN))
 	eventually(t, "the frame waits", func() bool { return l.worker.Ledger().Held == 1 })
 	quiet := make(chan struct{})
-	go func() { (&nicLoop{loop: l}).quiesce(l.rounds.Load()); close(quiet) }()
+	go func() { quiesce([]*hand{{thread: l.thread, started: true}}); close(quiet) }()
 	select {
 	case <-quiet:
 	case <-time.After(patience):
-		t.Fatal("rounds never end while the worker spins")
+		t.Fatal("turns never end while the thread spins")
 	}
 	e.SetRoutes(&fakeRoutes{unresolved: map[int]bool{}})
 	if got := others.receive(); got != (flow{from(1), other}) {

@@ -1,0 +1,151 @@
+package daemon
+
+import (
+	"slices"
+	"time"
+
+	"vsnat/nic"
+)
+
+// hand is a thread as control sees it. nics.mu guards it.
+type hand struct {
+	*thread
+	ways    map[int]way // out, by ifindex
+	list    []*queue    // that it serves, or will once it has its ways out
+	alone   bool        // its only queue's device can only be waited for by itself
+	started bool
+}
+
+// handFor returns the thread that is to serve one more queue, of that device: the one
+// with the fewest, or a new one as long as there are not as many as there shall be.
+func (n *nics) handFor(dev nic.Device) (*hand, error) {
+	_, polled := dev.(nic.Polled)
+	var least *hand
+	shared := 0
+	for _, h := range n.hands {
+		if h.alone {
+			continue
+		}
+		shared++
+		if least == nil || len(h.list) < len(least.list) {
+			least = h
+		}
+	}
+	if polled && least != nil && shared >= n.d.cfg.Threads {
+		return least, nil
+	}
+	sleeper, err := newSleeper()
+	if err != nil {
+		return nil, err
+	}
+	d := n.d
+	h := &hand{ways: map[int]way{}, alone: !polled, thread: &thread{
+		epoch: d.epoch, ask: d.ask, log: d.log, done: make(chan struct{}), sleeper: sleeper, spin: spin{bound: d.cfg.Spin},
+	}}
+	h.queues.Store(&[]*queue{})
+	h.ports.Store(&ports{})
+	n.hands = append(n.hands, h)
+	return h, nil
+}
+
+// give has the thread serve a queue, once it is admitted.
+func (h *hand) give(q *queue) { h.list = append(h.list, q) }
+
+// admit has the thread serve what it was given.
+func (h *hand) admit() {
+	if !slices.Equal(*h.queues.Load(), h.list) {
+		h.setQueues()
+	}
+	if !h.started {
+		h.started = true
+		go h.run()
+	}
+}
+
+// setQueues has the thread serve the queues that it has now.
+func (h *hand) setQueues() {
+	list := slices.Clone(h.list)
+	h.queues.Store(&list)
+	h.sleeper.kick()
+}
+
+// setPorts has the thread use the ways that there are now.
+func (h *hand) setPorts() {
+	set := make(ports, len(h.ways))
+	for index, w := range h.ways {
+		set[index] = w.sender
+	}
+	h.ports.Store(&set)
+	h.sleeper.kick()
+}
+
+// dismiss takes the NICs' queues away from their threads, and returns when no thread
+// touches them any more. Threads without queues end.
+func (n *nics) dismiss(gone []*taken) {
+	var left, idle []*hand
+	for _, h := range n.hands {
+		before := len(h.list)
+		h.list = slices.DeleteFunc(h.list, func(q *queue) bool {
+			return slices.ContainsFunc(gone, func(t *taken) bool { return slices.Contains(t.queues, q) })
+		})
+		switch {
+		case len(h.list) == 0:
+			h.stop.Store(true)
+			h.sleeper.kick()
+			idle = append(idle, h)
+		case len(h.list) < before && h.started:
+			h.setQueues()
+			left = append(left, h)
+		}
+	}
+	quiesce(left)
+	for _, h := range idle {
+		if h.started {
+			<-h.done
+		}
+		n.d.warn("thread", h.sleeper.close())
+		for _, w := range h.ways {
+			n.d.warn("NIC", w.Close())
+		}
+	}
+	n.hands = slices.DeleteFunc(n.hands, func(h *hand) bool { return slices.Contains(idle, h) })
+}
+
+// quiesce waits until the turns that the threads may be in are over, so that they
+// use none of the queues and ports that they had then. All were told before, so that
+// their turns end at the same time.
+func quiesce(all []*hand) {
+	ended := make([]uint64, len(all))
+	for i, h := range all {
+		ended[i] = h.turns.Load()
+	}
+	for i, h := range all {
+		for h.started && h.turns.Load() == ended[i] {
+			select {
+			case <-h.done:
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
+	}
+}
+
+// threads returns the numbers of the threads.
+func (n *nics) threads() (all []int32) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, h := range n.hands {
+		if tid := h.tid.Load(); tid != 0 {
+			all = append(all, tid)
+		}
+	}
+	return all
+}
+
+// busy reports whether there was a frame less than d ago.
+func (n *nics) busy(d time.Duration) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	since := time.Since(n.d.epoch) - d
+	return slices.ContainsFunc(n.hands, func(h *hand) bool { return h.thread.busy.Load() > int64(since) })
+}
