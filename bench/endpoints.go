@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Ports of the real servers' programs. UDP has no program: the kernel counts
@@ -113,7 +111,7 @@ func (s *endpoints) echo(c *net.TCPConn) error {
 		if readFull(fd, message[:]) != nil {
 			return nil // the client is gone
 		}
-		if _, err := unix.Write(fd, message[:]); err != nil {
+		if err := writeFull(fd, message[:]); err != nil {
 			return err
 		}
 		s.count.Add(1)

@@ -149,7 +149,7 @@ func (p *pingPong) run(stop *atomic.Bool) error {
 	var message [messageLen]byte
 	for !stop.Load() {
 		begin := time.Now()
-		if _, err := unix.Write(fd, message[:]); err != nil {
+		if err := writeFull(fd, message[:]); err != nil {
 			return fmt.Errorf("bench: request: %w", err)
 		}
 		if err := readFull(fd, message[:]); err != nil {
@@ -159,23 +159,6 @@ func (p *pingPong) run(stop *atomic.Bool) error {
 			p.times = append(p.times, time.Since(begin).Nanoseconds())
 		}
 		p.count.Add(1)
-	}
-	return nil
-}
-
-// readFull fills b from a blocking socket.
-func readFull(fd int, b []byte) error {
-	for len(b) > 0 {
-		n, err := unix.Read(fd, b)
-		switch {
-		case errors.Is(err, unix.EINTR):
-		case err != nil:
-			return err
-		case n == 0:
-			return errors.New("the other side has closed")
-		default:
-			b = b[n:]
-		}
 	}
 	return nil
 }
