@@ -10,12 +10,15 @@ import (
 	"vsnat/nic"
 )
 
-// BenchmarkForward is the cost of one packet of an established connection, in
-// batches of 32, by number of connections.
+// BenchmarkForward is the cost of one packet of an established connection to one of
+// 100 servers, in batches of 32, by number of connections.
 func BenchmarkForward(b *testing.B) {
 	for _, conns := range []int{1_000, 100_000, 1_000_000} {
 		b.Run(fmt.Sprint(conns), func(b *testing.B) {
 			bed := newBed(b, Options{Conns: conntrack.Config{Max: conns + 10}})
+			for i := range 99 {
+				bed.command(fmt.Sprintf("-a -t 192.0.2.1:80 -r 10.0.0.%d:80 -m", i+100))
+			}
 			w := bed.workers[clientNIC]
 			source := func(i int) netip.AddrPort {
 				return netip.AddrPortFrom(netip.AddrFrom4([4]byte{100, byte(i >> 16), byte(i >> 8), byte(i)}), uint16(1024+i%50000))
