@@ -9,9 +9,12 @@ import (
 // its lower ones the bucket. Two multiplications that depend on a secret: who
 // does not know the seed cannot choose clients that collide.
 func (t *Table) Hash(proto uint8, client Addr, port uint16) uint64 {
-	hi, lo := bits.Mul64(
-		binary.LittleEndian.Uint64(client[:8])^t.seed[0],
-		binary.LittleEndian.Uint64(client[8:])^t.seed[1])
+	return t.HashWords(proto, binary.LittleEndian.Uint64(client[:8]), binary.LittleEndian.Uint64(client[8:]), port)
+}
+
+// HashWords is [Table.Hash] of an address whose halves are these, read little endian.
+func (t *Table) HashWords(proto uint8, first, second uint64, port uint16) uint64 {
+	hi, lo := bits.Mul64(first^t.seed[0], second^t.seed[1])
 	hi, lo = bits.Mul64(
 		hi^lo^t.seed[2],
 		uint64(port)<<8^uint64(proto)^t.seed[3])

@@ -1,6 +1,7 @@
 package conntrack
 
 import (
+	"encoding/binary"
 	"math"
 	"sync"
 
@@ -64,12 +65,19 @@ func (s *Shard) Known(hash uint64, k *Key) *Conn {
 	for id := *s.index.head(uint32(hash)); id != 0; {
 		c := s.record(id)
 		if c.ClientPort == k.ClientPort && c.VirtualPort == k.VirtualPort && c.Proto == k.Proto &&
-			c.Client == k.Client && c.Virtual == k.Virtual {
+			same(&c.Client, &k.Client) && same(&c.Virtual, &k.Virtual) {
 			return c
 		}
 		id = c.next
 	}
 	return nil
+}
+
+// same reports whether two addresses are the same, without the call that comparing
+// arrays is.
+func same(a, b *Addr) bool {
+	le := binary.LittleEndian
+	return le.Uint64(a[:8]) == le.Uint64(b[:8]) && le.Uint64(a[8:]) == le.Uint64(b[8:])
 }
 
 // Out finds the connection of a packet from a server to its client
@@ -80,12 +88,12 @@ func (s *Shard) Known(hash uint64, k *Key) *Conn {
 func (s *Shard) Out(hash uint64, k *Key) *Conn {
 	for id := *s.index.head(uint32(hash)); id != 0; {
 		c := s.record(id)
-		if c.ClientPort == k.ClientPort && c.Proto == k.Proto && c.Client == k.Client && c.Flags&(Template|NoCPort) == 0 {
+		if c.ClientPort == k.ClientPort && c.Proto == k.Proto && same(&c.Client, &k.Client) && c.Flags&(Template|NoCPort) == 0 {
 			addr, port, method := &c.Virtual, c.VirtualPort, c.Method()
 			if method == Masq {
 				addr, port = &c.Dest, c.DestPort
 			}
-			if port == k.VirtualPort && *addr == k.Virtual && method < Full {
+			if port == k.VirtualPort && same(addr, &k.Virtual) && method < Full {
 				return c
 			}
 		}

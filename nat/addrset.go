@@ -14,22 +14,41 @@ type addrSet struct {
 }
 
 func (s *addrSet) has(a *Addr) bool {
+	return s.hasWords(binary.LittleEndian.Uint64(a[:8]), binary.LittleEndian.Uint64(a[8:]))
+}
+
+// hasWords is has of an address whose halves are these, read little endian.
+func (s *addrSet) hasWords(first, second uint64) bool {
 	if s.n == 0 {
 		return false
 	}
-	return s.slots[s.place(a)] != Addr{}
+	for i := spread(first, second); ; i++ {
+		slot := &s.slots[i&(len(s.slots)-1)]
+		a, b := binary.LittleEndian.Uint64(slot[:8]), binary.LittleEndian.Uint64(slot[8:])
+		if a == first && b == second {
+			return a|b != 0
+		}
+		if a|b == 0 {
+			return false
+		}
+	}
 }
 
 // place returns where a is, or would be.
 func (s *addrSet) place(a *Addr) int {
 	mask := len(s.slots) - 1
-	// The upper half of a product is mixed best (Fibonacci hashing).
-	hi, lo := bits.Mul64(binary.LittleEndian.Uint64(a[:8])^binary.LittleEndian.Uint64(a[8:]), 0x9e3779b97f4a7c15)
-	for i := int(hi ^ lo>>32); ; i++ {
+	for i := spread(binary.LittleEndian.Uint64(a[:8]), binary.LittleEndian.Uint64(a[8:])); ; i++ {
 		if slot := &s.slots[i&mask]; *slot == *a || *slot == (Addr{}) {
 			return i & mask
 		}
 	}
+}
+
+// spread returns where an address is looked for first.
+func spread(first, second uint64) int {
+	// The upper half of a product is mixed best (Fibonacci hashing).
+	hi, lo := bits.Mul64(first^second, 0x9e3779b97f4a7c15)
+	return int(hi ^ lo>>32)
 }
 
 func (s *addrSet) add(a Addr) {

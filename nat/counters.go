@@ -55,11 +55,23 @@ func (t *tally) rates() Rates {
 	return t.est.rates()
 }
 
-// gatherer collects a worker's counts of one batch by server, so that the
-// shared counters are touched once a batch and server and not once a packet.
+// gatherTime is how long a busy worker's counts may stay its own, in nanoseconds.
+const gatherTime = 100e3
+
+// gatherer collects a worker's counts by server, so that the shared counters are not
+// touched with every packet, and where there are many servers not with every batch.
 type gatherer struct {
 	counts  []Counters // by server number
-	touched []uint32   // server numbers with counts in this batch
+	touched []uint32   // server numbers with counts
+	due     int64      // when they are to be shared
+}
+
+// settle shares what was gathered if that is due.
+func (g *gatherer) settle(e *Engine, snap *snapshot, now int64) {
+	if now >= g.due && len(g.touched) > 0 {
+		g.flush(e, snap)
+		g.due = now + gatherTime
+	}
 }
 
 func (g *gatherer) of(server uint32) *Counters {
@@ -68,7 +80,7 @@ func (g *gatherer) of(server uint32) *Counters {
 		g.counts = append(g.counts, make([]Counters, int(server)+64-len(g.counts))...)
 	}
 	c := &g.counts[server]
-	if *c == (Counters{}) {
+	if c.Conns|c.InBytes|c.OutBytes == 0 { // what is counted has bytes
 		g.touched = append(g.touched, server)
 	}
 	return c

@@ -183,11 +183,7 @@ func (w *Worker) depart(i int, q *plain, f *nic.Frame, hop *nic.Hop, s *conntrac
 		s.ArmAs(c, &w.express.tcp)
 	}
 	wire.Ethernet(f.Buf[nic.VNetHdrLen:]).SetAddrs(&hop.DstMAC, &hop.SrcMAC)
-	// Field by field: a literal is made elsewhere and copied.
-	n := len(w.out)
-	w.out = append(w.out, Out{})
-	o := &w.out[n]
-	o.Frame, o.Port, o.From, o.Kind = f, hop.Index, i, Forward
+	w.goes(f, hop, i)
 }
 
 // rewrite takes one hop off the packet and sets both of its ends.

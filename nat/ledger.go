@@ -36,12 +36,13 @@ func (l *Ledger) Add(o *Ledger) {
 	}
 }
 
-const ledgerWords = 5 + int(NumReasons)
+const (
+	ledgerHead  = 5 // words before those of Dropped
+	ledgerWords = ledgerHead + int(NumReasons)
+)
 
-func (l *Ledger) words() (w [ledgerWords]uint64) {
-	w[0], w[1], w[2], w[3], w[4] = l.Received, l.Forwarded, l.Replied, l.Passed, l.Held
-	copy(w[5:], l.Dropped[:])
-	return w
+func (l *Ledger) head() [ledgerHead]uint64 {
+	return [ledgerHead]uint64{l.Received, l.Forwarded, l.Replied, l.Passed, l.Held}
 }
 
 // published is a ledger that its worker writes after each batch and anyone
@@ -50,22 +51,32 @@ func (l *Ledger) words() (w [ledgerWords]uint64) {
 type published struct {
 	seq  atomic.Uint64
 	word [ledgerWords]atomic.Uint64
-	last [ledgerWords]uint64 // the worker's copy of word
+	last Ledger // the worker's copy of word
 }
 
 func (p *published) publish(l *Ledger) {
-	w := l.words()
-	if w == p.last {
+	dropped := l.Dropped != p.last.Dropped
+	now, last := l.head(), p.last.head()
+	if now == last && !dropped {
 		return
 	}
 	p.seq.Add(1)
-	for i, n := range w {
-		if n != p.last[i] {
-			p.word[i].Store(n)
+	p.store(0, now[:], last[:])
+	if dropped {
+		p.store(ledgerHead, l.Dropped[:], p.last.Dropped[:])
+		p.last.Dropped = l.Dropped
+	}
+	p.last.Received, p.last.Forwarded, p.last.Replied, p.last.Passed, p.last.Held = now[0], now[1], now[2], now[3], now[4]
+	p.seq.Add(1)
+}
+
+// store writes the words from the given one on that are not what they were last.
+func (p *published) store(from int, now, last []uint64) {
+	for i, n := range now {
+		if n != last[i] {
+			p.word[from+i].Store(n)
 		}
 	}
-	p.last = w
-	p.seq.Add(1)
 }
 
 func (p *published) read() Ledger {

@@ -22,8 +22,9 @@ type plain struct {
 	in     bool // to a VIP
 	home   bool // to an address that ports of pools are on
 	v6     bool
-	flags  uint8 // TCP's
-	length int   // of the IP packet in bytes
+	flags  uint8  // TCP's
+	length int    // of the IP packet in bytes
+	ports  uint32 // as they stand in the packet
 	server uint32
 }
 
@@ -44,38 +45,57 @@ func (w *Worker) readPlain(q *plain, f *nic.Frame) bool {
 		return false
 	}
 	b := (*[plainLeast]byte)(f.Buf)
+	// Addresses stay in words until their places are known: what is written in words
+	// is not read sooner as a whole, which would be waited for.
+	var src, dst words
 	switch binary.LittleEndian.Uint16(b[plainEthType:]) {
 	case etherIPv4:
-		if !q.read4(f.Buf, b) {
+		if !q.read4(f.Buf, b, &src, &dst) {
 			return false
 		}
 	case etherIPv6:
-		if !q.read6(f.Buf) {
+		if !q.read6(f.Buf, &src, &dst) {
 			return false
 		}
 	default:
 		return false
 	}
-	k := &q.key
-	q.in = w.snap.vips.has(&k.Virtual)
-	if q.home = w.snap.locals.has(&k.Virtual); q.home {
-		p := conntrack.PortKey{Local: k.Virtual, LocalPort: k.VirtualPort, Remote: k.Client, RemotePort: k.ClientPort, Proto: k.Proto}
-		q.port = w.e.table.Book().Hash(&p)
-	}
+	k, t := &q.key, w.e.table
+	sport, dport := uint16(q.ports>>16), uint16(q.ports)
+	q.in, q.home = w.snap.vips.hasWords(dst.first, dst.second), w.snap.locals.hasWords(dst.first, dst.second)
 	if !q.in {
-		k.Client, k.Virtual = k.Virtual, k.Client
-		k.ClientPort, k.VirtualPort = k.VirtualPort, k.ClientPort
+		src, dst, sport, dport = dst, src, dport, sport
 	}
-	if k.ClientPort == 0 {
+	if sport == 0 {
 		return false
 	}
-	q.hash = w.e.table.Hash(k.Proto, k.Client, k.ClientPort)
+	src.put(&k.Client)
+	dst.put(&k.Virtual)
+	k.ClientPort, k.VirtualPort = sport, dport
+	q.hash = t.HashWords(k.Proto, src.first, src.second, sport)
+	if q.home {
+		p := q.portKey()
+		q.port = t.Book().Hash(&p)
+	}
 	q.ok = true
 	return true
 }
 
+// words is an address's two halves, read little endian.
+type words struct{ first, second uint64 }
+
+func (w words) put(a *Addr) {
+	binary.LittleEndian.PutUint64(a[:8], w.first)
+	binary.LittleEndian.PutUint64(a[8:], w.second)
+}
+
+// mappedWords are the words of the IPv4 address at the start of b.
+func mappedWords(b []byte) words {
+	return words{0, 0xffff0000 | uint64(binary.LittleEndian.Uint32(b))<<32}
+}
+
 // read4 reads an IPv4 packet; b is the start of buf.
-func (q *plain) read4(buf []byte, b *[plainLeast]byte) bool {
+func (q *plain) read4(buf []byte, b *[plainLeast]byte, from, to *words) bool {
 	const (
 		versionAndLength = 0x45
 		fragment         = 0x3fff // more fragments, or an offset
@@ -89,22 +109,12 @@ func (q *plain) read4(buf []byte, b *[plainLeast]byte) bool {
 		return false
 	}
 	q.v6, q.length = false, total
-	if !q.layer4(buf[plainIP+wire.IPv4MinLen:plainIP+total], uint8(w2>>16), buf[0]) {
-		return false
-	}
-	putMapped(&q.key.Client, b[plainIP+12:])
-	putMapped(&q.key.Virtual, b[plainIP+16:])
-	return true
-}
-
-// putMapped makes a the IPv4 address at the start of b, in two words as it is read.
-func putMapped(a *Addr, b []byte) {
-	binary.LittleEndian.PutUint64(a[:8], 0)
-	binary.LittleEndian.PutUint64(a[8:], 0xffff0000|uint64(binary.LittleEndian.Uint32(b))<<32)
+	*from, *to = mappedWords(b[plainIP+12:]), mappedWords(b[plainIP+16:])
+	return q.layer4(buf[plainIP+wire.IPv4MinLen:plainIP+total], uint8(w2>>16), buf[0])
 }
 
 // read6 reads an IPv6 packet.
-func (q *plain) read6(buf []byte) bool {
+func (q *plain) read6(buf []byte, from, to *words) bool {
 	ip := wire.IPv6(buf[plainIP:])
 	if len(ip) < wire.Plain6UDP || ip[0]>>4 != 6 || ip.HopLimit() <= 1 {
 		return false
@@ -113,9 +123,13 @@ func (q *plain) read6(buf []byte) bool {
 	if q.length > len(ip) || q.length < wire.IPv6Len || !q.layer4(ip[wire.IPv6Len:q.length], ip.NextHeader(), buf[0]) {
 		return false
 	}
-	q.key.Client, q.key.Virtual = ip.Src(), ip.Dst()
-	return !wire.Is4(&q.key.Client) && !wire.Is4(&q.key.Virtual)
+	le := binary.LittleEndian
+	*from, *to = words{le.Uint64(ip[8:]), le.Uint64(ip[16:])}, words{le.Uint64(ip[24:]), le.Uint64(ip[32:])}
+	return !from.is4() && !to.is4()
 }
+
+// is4 reports whether it is an IPv4-mapped address.
+func (w words) is4() bool { return w.first == 0 && uint32(w.second) == 0xffff0000 }
 
 // layer4 reads the transport header, which t begins with; vnet is the flags of the
 // frame's virtio-net header.
@@ -138,8 +152,7 @@ func (q *plain) layer4(t []byte, proto, vnet uint8) bool {
 	default:
 		return false
 	}
-	ports := binary.BigEndian.Uint32(t)
-	q.key.Proto, q.key.ClientPort, q.key.VirtualPort = proto, uint16(ports>>16), uint16(ports)
+	q.key.Proto, q.ports = proto, binary.BigEndian.Uint32(t)
 	return true
 }
 

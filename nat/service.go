@@ -31,19 +31,22 @@ type service struct {
 
 // dest is a real server of one service, kept while connections refer to it.
 type dest struct {
-	sched.Server // counters are atomic, the rest guarded by the service's mu
+	// What every packet needs comes first, near each other.
 
-	key       ServerKey
-	service   atomic.Pointer[service]
-	method    atomic.Uint32 // conntrack.Method of new connections
-	tunnel    tunnelSetting
-	pathMTU   pathMTU
-	pool      atomic.Pointer[string]
-	available atomic.Bool // false once deleted
 	// doom is nil while the server is well, and while all that its service wants is
 	// what the kernel does.
 	doom      atomic.Pointer[doom]
+	available atomic.Bool // false once deleted
 	quiesced  atomic.Bool // Weight is 0; for those who do not hold mu
+	tunnel    tunnelSetting
+	pathMTU   pathMTU
+	service   atomic.Pointer[service]
+
+	sched.Server // counters are atomic, the rest guarded by the service's mu
+
+	key       ServerKey
+	method    atomic.Uint32 // conntrack.Method of new connections
+	pool      atomic.Pointer[string]
 	upper     atomic.Uint32
 	lower     atomic.Uint32
 	templates atomic.Int32 // persistence templates (persistconns); not in Total

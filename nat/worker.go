@@ -161,11 +161,28 @@ func (w *Worker) pass(i int, f *nic.Frame) {
 }
 
 // Idle does what is due when no frame came: held frames go on or end.
-func (w *Worker) Idle(now int64) { w.begin(now) }
+func (w *Worker) Idle(now int64) {
+	w.begin(now)
+	w.counts.due = now
+}
+
+// Rest is to be called when no frame waits, before waiting for one: what was counted
+// becomes visible. A worker that is busy tells it ten thousand times a second and not
+// with every batch.
+func (w *Worker) Rest() {
+	w.counts.due = w.now
+	w.counts.settle(w.e, w.snap, w.now)
+}
 
 func (w *Worker) begin(now int64) {
 	w.now = now
-	w.snap, w.frame = w.e.snap.Load(), nil
+	if snap := w.e.snap.Load(); snap != w.snap {
+		if w.snap != nil {
+			w.counts.flush(w.e, w.snap) // its servers' numbers may be others' in the next
+		}
+		w.snap = snap
+	}
+	w.frame = nil
 	w.host = int(w.e.host.index.Load())
 	w.followTraces()
 	if len(w.snap.tunnels) > 0 && w.tunnels.frames == nil {
@@ -223,10 +240,10 @@ func txReason(errno syscall.Errno) Reason {
 	return TxFailed
 }
 
-// Commit ends the round: its counts become visible, and the frames of Out are
-// the worker's again.
+// Commit ends the round: its counts become visible, those of servers within 100 µs or
+// with [Worker.Rest], and the frames of Out are the worker's again.
 func (w *Worker) Commit() {
-	w.counts.flush(w.e, w.snap)
+	w.counts.settle(w.e, w.snap, w.now)
 	w.pub.publish(&w.ledger)
 	w.held.reclaim()
 	w.frags.reclaim()
@@ -486,12 +503,21 @@ func (w *Worker) send(j *job, hop *nic.Hop, from *conntrack.Conn) Verdict {
 		}
 		return forwarded
 	}
+	w.goes(j.f, hop, j.i)
+	return forwarded
+}
+
+// goes has the frame, which is the batch's frame i or became of it, leave by the hop's
+// NIC.
+func (w *Worker) goes(f *nic.Frame, hop *nic.Hop, i int) {
 	// Field by field, as above.
 	n := len(w.out)
-	w.out = append(w.out, Out{})
+	if n == cap(w.out) {
+		w.out = append(w.out, Out{})
+	}
+	w.out = w.out[:n+1]
 	o := &w.out[n]
-	o.Frame, o.Port, o.From, o.Kind = j.f, hop.Index, j.i, Forward
-	return forwarded
+	o.Frame, o.Port, o.From, o.Kind, o.Second = f, hop.Index, i, Forward, false
 }
 
 func (w *Worker) ask(hop *nic.Hop) {

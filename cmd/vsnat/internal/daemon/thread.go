@@ -87,6 +87,7 @@ func (t *thread) run() {
 		}
 		if !waiting {
 			waiting, begin = true, now
+			rest(*list)
 		}
 		switch t.next(now - begin) {
 		case yield:
@@ -143,6 +144,15 @@ func (t *thread) due(queues []*queue, now time.Duration) {
 		q.worker.Idle(now.Nanoseconds())
 		t.send(q.worker, *t.ports.Load())
 		t.finish(q)
+	}
+}
+
+// rest tells the workers that no frame waits.
+func rest(queues []*queue) {
+	for _, q := range queues {
+		if !q.failed.Load() {
+			q.worker.Rest()
+		}
 	}
 }
 
