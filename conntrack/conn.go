@@ -154,7 +154,7 @@ type Conn struct {
 	// The table's own.
 	ext  uint32 // its extension's number in the shard; 0 is none
 	ref  Ref    // this record; 0 while it is free
-	next uint32 // next record in the hash chain, or in the list of free ones
+	next uint32 // next entry beyond the index's slots, or next in the list of free records
 	due  uint32 // the wheel's tick it stands under; 0 is none
 }
 

@@ -120,15 +120,16 @@ func (s *Shard) InsertTemplate(hash uint64, k *Key, data []byte, now int64) *Con
 // if several do.
 func (s *Shard) TemplateOf(hash uint64, k *Key, data []byte) *Conn {
 	var buf [MaxData]byte
-	for id := *s.index.head(uint32(hash)); id != 0; {
-		c := s.record(id)
+	for w := s.walk(hash); ; {
+		c := w.more(s)
+		if c == nil {
+			return nil
+		}
 		if c.Flags&Template != 0 && s.hasData(c) && c.VirtualPort == k.VirtualPort && c.Proto == k.Proto &&
 			c.Client == k.Client && c.Virtual == k.Virtual && bytes.Equal(s.Data(c, buf[:0]), data) {
 			return c
 		}
-		id = c.next
 	}
-	return nil
 }
 
 // Data appends a template's data to buf; nothing if it has none.

@@ -120,12 +120,14 @@ type excerpt struct {
 func (x *excerpt) chain(s *Shard, k *Key, port uint16) {
 	var all []copied
 	s.Lock()
-	for id := *s.index.head(uint32(x.from.Hash(k.Proto, k.Client, port))); id != 0; {
-		c := s.record(id)
+	for w := s.walk(x.from.Hash(k.Proto, k.Client, port)); ; {
+		c := w.more(s)
+		if c == nil {
+			break
+		}
 		if c.Proto == k.Proto && c.Client == k.Client && c.ClientPort == port {
 			all = append(all, s.copied(c))
 		}
-		id = c.next
 	}
 	s.Unlock()
 	for i := len(all) - 1; i >= 0; i-- {

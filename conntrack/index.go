@@ -1,109 +1,130 @@
 package conntrack
 
-import "sync/atomic"
+import "math/bits"
 
 const (
-	// firstBuckets is the size a shard's index starts with.
-	firstBuckets = 64
-	// splitsPerInsert is how many buckets an insert moves while the index
-	// grows. Two would do: the index is doubled when it is half full, and has
-	// to be through with its n old buckets before n/2 inserts later it is half
-	// full again.
-	splitsPerInsert = 4
+	// slots is how many entries a line of the index has room for.
+	slots = 15
+	// perLine is how many connections there are for each line when the table is full.
+	// Then one line in 20 has more than its slots, and one connection in 100 is beyond
+	// them.
+	perLine = 10
 )
 
-// index finds records by hash: chains, newest first, that hang in buckets. It
-// doubles when it is half full; the chains move to the new buckets a few with
-// every insert, so that no insert takes long.
+// line is a cache line of the index: entries, newest first, 0 where there are no more,
+// and the first of those that have no room. They hang on one another by their records'
+// next, and are older. An entry is a record's number, and in the bits above that some
+// of the hash, so that few records are looked at that are not the one.
+type line [slots + 1]uint32
+
+// index finds a shard's records by hash, mostly by one cache line. Its size is fixed.
 type index struct {
-	n     int
-	cur   []uint32 // first record of each chain; changed only atomically
-	old   []uint32 // the smaller array that cur grows from; nil when it is through
-	moved uint32   // old buckets below this one have moved
-
-	// hints is cur, for who looks without the shard's lock.
-	hints atomic.Pointer[[]uint32]
+	lines []line
+	ids   uint32 // the bits of an entry that are a record's number
 }
 
-func (x *index) init() { x.start(firstBuckets) }
-
-// start makes a new, empty cur.
-func (x *index) start(buckets int) {
-	x.cur = make([]uint32, buckets)
-	cur := x.cur
-	x.hints.Store(&cur)
+// line returns where entries of that hash are. The upper bits of its lower half decide.
+func (x *index) line(hash uint64) *line {
+	return &x.lines[uint64(uint32(hash))*uint64(len(x.lines))>>32]
 }
 
-// hint returns the first record of hash's chain, or another one, or 0. It needs
-// no lock: it is right most of the time.
-func (x *index) hint(hash uint32) uint32 {
-	cur := *x.hints.Load()
-	return atomic.LoadUint32(&cur[hash&uint32(len(cur)-1)])
+// tag returns what entries of that hash have above the number. The highest eight bits
+// of a hash are not in it, as those in a shard have them in common.
+func (x *index) tag(hash uint64) uint32 { return uint32(hash>>24) &^ x.ids }
+
+// walk is a search for the records of one hash.
+type walk struct {
+	line   *line
+	found  uint32 // slots that are still to be looked at
+	tag    uint32
+	beyond uint32 // the next entry that has no slot
 }
 
-// head returns where the chain of hash begins.
-func (x *index) head(hash uint32) *uint32 {
-	if x.old != nil {
-		if b := hash & uint32(len(x.old)-1); b >= x.moved {
-			return &x.old[b]
+func (s *Shard) walk(hash uint64) walk {
+	l, tag := s.index.line(hash), s.index.tag(hash)
+	return walk{l, match(l, tag, s.index.ids) &^ (1 << slots), tag, l[slots]}
+}
+
+// more returns the next record that may have the hash, newest first; nil at the end. The
+// caller compares.
+func (w *walk) more(s *Shard) *Conn {
+	if w.found != 0 {
+		if c := w.slot(s); c.ref != 0 {
+			return c
 		}
 	}
-	return &x.cur[hash&uint32(len(x.cur)-1)]
+	return w.rest(s)
 }
 
-// insert puts record c, number id, at the front of its hash's chain.
-func (x *index) insert(s *Shard, c *Conn, hash, id uint32) {
-	x.n++
-	if x.old == nil && x.n > len(x.cur)/2 {
-		x.old, x.moved = x.cur, 0
-		x.start(2 * len(x.cur))
-	}
-	for range splitsPerInsert {
-		if x.old != nil {
-			x.split(s)
+// slot is more while there are slots to be looked at. In place of an entry that is 0 it
+// returns record 0, which is nobody's.
+func (w *walk) slot(s *Shard) *Conn {
+	e := w.line[bits.TrailingZeros32(w.found)&slots]
+	w.found &= w.found - 1
+	return s.record(e & s.index.ids)
+}
+
+// rest is more for those that have no slot.
+func (w *walk) rest(s *Shard) *Conn {
+	for w.beyond != 0 {
+		e := w.beyond
+		c := s.record(e & s.index.ids)
+		w.beyond = c.next
+		if e&^s.index.ids == w.tag {
+			return c
 		}
 	}
-	p := x.head(hash)
-	c.next = *p
-	atomic.StoreUint32(p, id)
+	return nil
 }
 
-// remove takes record c, number id, out of its chain.
-func (x *index) remove(s *Shard, c *Conn, id uint32) {
-	x.n--
-	p := x.head(s.hash(c))
-	if *p == id {
-		atomic.StoreUint32(p, c.next)
+// enter adds record c in front of the others.
+func (s *Shard) enter(c *Conn, hash uint64) {
+	x := &s.index
+	l, e := x.line(hash), uint32(c.ref)|x.tag(hash)
+	for i := range slots {
+		was := l[i]
+		if store(&l[i], e); was == 0 {
+			return
+		}
+		e = was
+	}
+	s.record(e & x.ids).next = l[slots]
+	store(&l[slots], e)
+}
+
+// leave takes record c out.
+func (s *Shard) leave(c *Conn) {
+	x := &s.index
+	l, id := x.line(s.hash(c)), uint32(c.ref)
+	for i := range slots {
+		if l[i]&x.ids == id {
+			s.fill(l, i)
+			return
+		}
+	}
+	if l[slots]&x.ids == id {
+		store(&l[slots], c.next)
 		return
 	}
-	for *p != id {
-		p = &s.record(*p).next
+	before := s.record(l[slots] & x.ids)
+	for before.next&x.ids != id {
+		before = s.record(before.next & x.ids)
 	}
-	*p = c.next
+	before.next = c.next
 }
 
-// split moves one old bucket's chain to the two buckets it falls into, in
-// order.
-func (x *index) split(s *Shard) {
-	size := uint32(len(x.old))
-	var head [2]uint32
-	tail := [2]*uint32{&head[0], &head[1]}
-	for id := x.old[x.moved]; id != 0; {
-		c := s.record(id)
-		half := 0
-		if s.hash(c)&size != 0 {
-			half = 1
+// fill closes the gap at slot i of line l.
+func (s *Shard) fill(l *line, i int) {
+	for ; i < slots-1; i++ {
+		if store(&l[i], l[i+1]); l[i] == 0 {
+			return
 		}
-		*tail[half] = id
-		tail[half] = &c.next
-		id = c.next
 	}
-	*tail[0], *tail[1] = 0, 0
-	atomic.StoreUint32(&x.cur[x.moved], head[0])
-	atomic.StoreUint32(&x.cur[x.moved+size], head[1])
-	if x.moved++; x.moved == size {
-		x.old = nil
+	first := l[slots]
+	store(&l[i], first)
+	if first != 0 {
+		c := s.record(first & s.index.ids)
+		store(&l[slots], c.next)
+		c.next = 0
 	}
 }
-
-func (x *index) bytes() int { return 4 * (len(x.cur) + len(x.old)) }

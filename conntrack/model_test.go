@@ -346,29 +346,35 @@ func (p *pair) check() {
 	}
 }
 
-// verify checks that a shard's chains and free list cover its records once.
+// verify checks that a shard's index and free list cover its records once.
 func (s *Shard) verify(t *testing.T) {
 	t.Helper()
 	seen := map[uint32]bool{}
-	walk := func(id uint32, bucket, size int) {
-		for ; id != 0; id = s.record(id).next {
+	for i := range s.index.lines {
+		l := &s.index.lines[i]
+		check := func(e uint32) uint32 {
+			id := e & s.index.ids
 			c := s.record(id)
-			if seen[id] || c.ref != Ref(id) || s.table.block(id) != s || size > 0 && int(s.hash(c))&(size-1) != bucket {
-				t.Fatalf("shard %d: record %d is in the wrong chain: %+v", s.num, id, *c)
+			if seen[id] || c.ref != Ref(id) || s.table.block(id) != s || s.index.line(s.hash(c)) != l || e&^id != s.index.tag(s.hash(c)) {
+				t.Fatalf("shard %d: record %d is in the wrong line: %+v", s.num, id, *c)
 			}
 			seen[id] = true
+			return c.next
 		}
-	}
-	for i, id := range s.index.cur {
-		walk(id, i, len(s.index.cur))
-	}
-	for i, id := range s.index.old {
-		if i >= int(s.index.moved) {
-			walk(id, i, len(s.index.old))
+		n := slices.Index(l[:], 0)
+		if n < 0 {
+			n = slots
+			for e := l[slots]; e != 0; {
+				e = check(e)
+			}
+		} else if !slices.Equal(l[n:], make([]uint32, len(l)-n)) {
+			t.Fatalf("shard %d: line %d has gaps: %x", s.num, i, *l)
 		}
-	}
-	if len(seen) != s.index.n {
-		t.Fatalf("shard %d: %d records in chains, counted %d", s.num, len(seen), s.index.n)
+		for _, e := range l[:n] {
+			if check(e) != 0 {
+				t.Fatalf("shard %d: record %d has a slot and hangs on another", s.num, e&s.index.ids)
+			}
+		}
 	}
 	for id := s.own.free; id != 0; id = s.record(id).next {
 		if seen[id] || s.record(id).ref != 0 {
@@ -400,15 +406,24 @@ func (s *Shard) verify(t *testing.T) {
 
 func TestModel(t *testing.T) {
 	rnd := seeded(t)
-	for _, c := range []struct{ shards, max, space, ops int }{
-		{1, 60, 2, 20_000},    // equal keys, and the bound all the time
-		{4, 300, 5, 20_000},   // some
-		{1, 3000, 40, 12_000}, // one growing index
-		{16, 5000, 40, 12_000},
+	for _, c := range []struct {
+		shards, max, space, ops int
+		lines                   int // of a shard's index; 0 are as many as there should be
+	}{
+		{1, 60, 2, 20_000, 0},  // equal keys, and the bound all the time
+		{4, 300, 5, 20_000, 0}, // some
+		{4, 300, 5, 20_000, 1}, // most are beyond the slots
+		{1, 3000, 40, 12_000, 0},
+		{16, 5000, 40, 12_000, 0},
 	} {
 		table, err := New(Config{Max: c.max, Shards: c.shards, Seed: rnd.Uint64()})
 		if err != nil {
 			t.Fatal(err)
+		}
+		for i := range table.shards {
+			if x := &table.shards[i].index; c.lines > 0 {
+				x.lines = x.lines[:c.lines]
+			}
 		}
 		p := &pair{t: t, rnd: rnd, table: table, space: c.space, now: rnd.Int64N(1 << 57)}
 		full := 0

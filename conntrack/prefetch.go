@@ -3,21 +3,25 @@ package conntrack
 // prefetchAtOnce is how many are on their way at a time.
 const prefetchAtOnce = 64
 
+// queries are hashes that a record is looked for. The assembler knows the layout.
+type queries struct {
+	lines [prefetchAtOnce]*line
+	tags  [prefetchAtOnce]uint32
+	ids   [prefetchAtOnce]uint32 // the answers: a record that probably is the one, 0 if there is none
+}
+
 // Prefetch brings near what looking up connections with these hashes needs, so
-// that the waits for memory overlap: first where their chains begin, then the
-// connections there. It changes nothing and needs no lock.
+// that the waits for memory overlap: first where the index has them, then the
+// connections. It changes nothing and needs no lock.
 func (t *Table) Prefetch(hashes []uint64) {
-	var first [prefetchAtOnce]uint32
+	var q queries
 	for len(hashes) > 0 {
 		n := min(len(hashes), prefetchAtOnce)
 		for i, h := range hashes[:n] {
-			first[i] = t.Shard(h).index.hint(uint32(h))
+			x := &t.Shard(h).index
+			q.lines[i], q.tags[i] = x.line(h), x.tag(h)
 		}
-		for _, id := range first[:n] {
-			if id != 0 {
-				prefetch(&t.records[id])
-			}
-		}
+		bringNear(&q, n, t.shards[0].index.ids, t.records)
 		hashes = hashes[n:]
 	}
 }

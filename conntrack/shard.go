@@ -3,6 +3,7 @@ package conntrack
 import (
 	"encoding/binary"
 	"math"
+	"math/bits"
 	"sync"
 
 	"vsnat/conntrack/wheel"
@@ -25,11 +26,11 @@ type Shard struct {
 }
 
 // init makes the shard ready to have so many connections.
-func (s *Shard) init(t *Table, num uint32, conns int, nodes []wheel.Node) {
+func (s *Shard) init(t *Table, num uint32, conns int, lines []line, nodes []wheel.Node) {
 	s.table, s.num, s.records = t, num, t.records
 	s.own.room = uint32(blocksOf(conns))
 	s.exts.all, s.exts.own.room = t.exts, s.own.room
-	s.index.init()
+	s.index.lines, s.index.ids = lines, uint32(1<<bits.Len(uint(len(t.records)-1))-1)
 	s.wheel.Init(nodes)
 }
 
@@ -62,15 +63,18 @@ func (s *Shard) In(hash uint64, k *Key) *Conn {
 // Known is [Shard.In] without the connections that wait for their client's port. The
 // key has a client port.
 func (s *Shard) Known(hash uint64, k *Key) *Conn {
-	for id := *s.index.head(uint32(hash)); id != 0; {
-		c := s.record(id)
+	for w := s.walk(hash); ; {
+		var c *Conn
+		if w.found != 0 { // as [walk.more], without a call
+			c = w.slot(s)
+		} else if c = w.rest(s); c == nil {
+			return nil
+		}
 		if c.ClientPort == k.ClientPort && c.VirtualPort == k.VirtualPort && c.Proto == k.Proto &&
 			same(&c.Client, &k.Client) && same(&c.Virtual, &k.Virtual) {
 			return c
 		}
-		id = c.next
 	}
-	return nil
 }
 
 // same reports whether two addresses are the same, without the call that comparing
@@ -86,8 +90,13 @@ func same(a, b *Addr) bool {
 // packet's source stands as Virtual, its destination as Client. Templates are never
 // found.
 func (s *Shard) Out(hash uint64, k *Key) *Conn {
-	for id := *s.index.head(uint32(hash)); id != 0; {
-		c := s.record(id)
+	for w := s.walk(hash); ; {
+		var c *Conn
+		if w.found != 0 { // as [walk.more], without a call
+			c = w.slot(s)
+		} else if c = w.rest(s); c == nil {
+			return nil
+		}
 		if c.ClientPort == k.ClientPort && c.Proto == k.Proto && same(&c.Client, &k.Client) && c.Flags&(Template|NoCPort) == 0 {
 			addr, port, method := &c.Virtual, c.VirtualPort, c.Method()
 			if method == Masq {
@@ -97,23 +106,22 @@ func (s *Shard) Out(hash uint64, k *Key) *Conn {
 				return c
 			}
 		}
-		id = c.next
 	}
-	return nil
 }
 
 // Template finds a persistence template without data (ip_vs_ct_in_get), the newest
 // if several have the key.
 func (s *Shard) Template(hash uint64, k *Key) *Conn {
-	for id := *s.index.head(uint32(hash)); id != 0; {
-		c := s.record(id)
+	for w := s.walk(hash); ; {
+		c := w.more(s)
+		if c == nil {
+			return nil
+		}
 		if c.ClientPort == k.ClientPort && c.VirtualPort == k.VirtualPort && c.Proto == k.Proto &&
 			c.Flags&Template != 0 && c.Client == k.Client && c.Virtual == k.Virtual && !s.hasData(c) {
 			return c
 		}
-		id = c.next
 	}
-	return nil
 }
 
 // Get returns the connection with this reference, which must be of this shard,
@@ -148,7 +156,7 @@ func (s *Shard) Insert(hash uint64, k *Key, now int64) *Conn {
 		c.ClientPort, c.Flags = 0, NoCPort
 		s.table.noCPort.Add(1)
 	}
-	s.index.insert(s, c, uint32(hash), uint32(c.ref))
+	s.enter(c, hash)
 	return c
 }
 
@@ -227,9 +235,11 @@ func (s *Shard) claim(hash uint64, k *Key) *Conn {
 	}
 	w.Lock()
 	defer w.Unlock()
-	for id := *w.index.head(uint32(s.table.Hash(k.Proto, k.Client, 0))); id != 0; {
-		old := w.record(id)
-		id = old.next
+	for found := w.walk(s.table.Hash(k.Proto, k.Client, 0)); ; {
+		old := found.more(w)
+		if old == nil {
+			return nil
+		}
 		if old.VirtualPort != k.VirtualPort || old.Proto != k.Proto || old.Client != k.Client || old.Virtual != k.Virtual {
 			continue
 		}
@@ -239,10 +249,10 @@ func (s *Shard) claim(hash uint64, k *Key) *Conn {
 		}
 		ref := c.ref
 		*c = *old
-		c.ref, c.ext, c.due = ref, 0, 0
+		c.ref, c.next, c.ext, c.due = ref, 0, 0, 0
 		c.ClientPort = k.ClientPort
 		c.Flags &^= NoCPort
-		s.index.insert(s, c, uint32(hash), uint32(ref))
+		s.enter(c, hash)
 		if x := w.Ext(old); x != nil {
 			*s.Extend(c) = *x
 		} else {
@@ -255,7 +265,6 @@ func (s *Shard) claim(hash uint64, k *Key) *Conn {
 		w.drop(old)
 		return c
 	}
-	return nil
 }
 
 // waits reports whether this is the shard of NoCPort.
@@ -269,12 +278,12 @@ const MaxTime = (math.MaxUint32 - 1) * wheel.Tick
 func tickOf(at int64) uint32 { return uint32(wheel.TickOf(at)) }
 
 // hash returns what the connection is in the index under.
-func (s *Shard) hash(c *Conn) uint32 {
+func (s *Shard) hash(c *Conn) uint64 {
 	if c.Flags&Template != 0 && s.hasData(c) {
 		var buf [MaxData]byte
-		return uint32(s.table.HashData(s.Data(c, buf[:0])))
+		return s.table.HashData(s.Data(c, buf[:0]))
 	}
-	return uint32(s.table.Hash(c.Proto, c.Client, c.ClientPort))
+	return s.table.Hash(c.Proto, c.Client, c.ClientPort)
 }
 
 // take returns a zeroed record that is not in the index yet, or nil if the shard
@@ -299,7 +308,7 @@ func (s *Shard) drop(c *Conn) {
 	if c.due != 0 {
 		s.wheel.Del(id)
 	}
-	s.index.remove(s, c, id)
+	s.leave(c)
 	s.freePort(c)
 	if s.hasData(c) {
 		s.data.release(s.exts.at(c.ext).data)
@@ -327,8 +336,11 @@ func (s *Shard) each(block uint32, f func(*Conn) bool) bool {
 	return true
 }
 
+// bytes returns how much memory the shard has taken. Each connection takes at most one
+// page of the index.
 func (s *Shard) bytes() int {
-	return shardSize + int(s.own.used)*(connSize+nodeSize) + s.index.bytes() + s.exts.bytes() + s.data.bytes()
+	used := int(s.own.used)
+	return shardSize + used*(connSize+nodeSize) + min(used*pageSize, len(s.index.lines)*lineSize) + s.exts.bytes() + s.data.bytes()
 }
 
 // reserve counts one more connection unless the table is full.

@@ -11,6 +11,7 @@ import (
 const (
 	tableSize = int(unsafe.Sizeof(Table{}))
 	shardSize = int(unsafe.Sizeof(Shard{}))
+	lineSize  = int(unsafe.Sizeof(line{}))
 	connSize  = int(unsafe.Sizeof(Conn{}))
 	nodeSize  = int(unsafe.Sizeof(wheel.Node{}))
 	extSize   = int(unsafe.Sizeof(Ext{}))
@@ -18,4 +19,6 @@ const (
 	dataChunkSize = int(unsafe.Sizeof([dataChunkLen]dataBlock{}))
 	bucketSize    = int(unsafe.Sizeof(bucket{}))
 	wordSize      = int(unsafe.Sizeof(uintptr(0)))
+
+	pageSize = 4096 // or a multiple
 )

@@ -56,7 +56,7 @@ type Config struct {
 	// Shards is how many locks the table is split under: a power of two.
 	Shards int
 	// Buckets is the table size that listings show as "size="; it changes
-	// nothing else, as the index grows by itself. A power of two from 2^8 to
+	// nothing else. A power of two from 2^8 to
 	// 2^27, as of the kernel's conn_tab_bits.
 	Buckets int
 	// Seed is the hash's secret. Draw it anew for every table.
@@ -125,6 +125,9 @@ func build(cfg Config, huge bool) (*Table, error) {
 	t.records = reserve[Conn](&mem, blocks*blockLen, huge)
 	t.exts = reserve[Ext](&mem, blocks*blockLen, false)
 	nodes := reserve[wheel.Node](&mem, blocks*blockLen, false)
+	lines := cfg.Max/(cfg.Shards*perLine) + 1 // of a shard
+	index := reserve[line](&mem, cfg.Shards*lines, huge)
+	waiting := reserve[line](&mem, cfg.Max/perLine+1, false)
 	if mem.err != nil {
 		mem.release()
 		return nil, fmt.Errorf("conntrack: a table of %d connections: %w", cfg.Max, mem.err)
@@ -134,9 +137,10 @@ func build(cfg Config, huge bool) (*Table, error) {
 	t.pool.owner, t.extsPool.owner = make([]uint16, blocks), make([]uint16, blocks)
 	for i := range t.shards {
 		if i == cfg.Shards {
-			share = cfg.Max
+			t.shards[i].init(t, uint32(i), cfg.Max, waiting, nodes)
+			break
 		}
-		t.shards[i].init(t, uint32(i), share, nodes)
+		t.shards[i].init(t, uint32(i), share, index[i*lines:(i+1)*lines], nodes)
 	}
 	return t, nil
 }
