@@ -52,6 +52,8 @@ type PaperResult struct {
 type Share struct {
 	Server string `json:"server"`
 	Served uint64 `json:"served"`
+	// Lost is why that is not known: the server has ended.
+	Lost string `json:"lost,omitempty"`
 }
 
 // DirectorDrops is one NIC's part of the report at /v1/drops.
@@ -80,6 +82,16 @@ func (r *PaperResult) Failed() int {
 		n += d.Failed
 	}
 	return n
+}
+
+// Lost returns why servers did not live to the end, one error for each.
+func (r *PaperResult) Lost() (all []error) {
+	for _, s := range r.Shares {
+		if s.Lost != "" {
+			all = append(all, errors.New(s.Lost))
+		}
+	}
+	return all
 }
 
 // Paper does the paper's experiment: the requests to one real server, through
@@ -116,19 +128,18 @@ func Paper(ctx context.Context, cfg PaperConfig) (_ *PaperResult, err error) {
 	if err := cfg.setUp(ctx, l, topology, res); err != nil {
 		return nil, err
 	}
-	before, err := served(ctx, l, servers)
-	if err != nil {
-		return nil, err
-	}
+	before := served(ctx, l, servers)
 	if res.Cluster, err = cfg.load(ctx, l, "the cluster", vip, "38000 65500", cfg.Requests); err != nil {
 		return nil, err
 	}
-	after, err := served(ctx, l, servers)
-	if err != nil {
-		return nil, err
+	res.Shares = served(ctx, l, servers)
+	for i := range res.Shares {
+		if s := &res.Shares[i]; s.Lost == "" {
+			s.Served -= before[i].Served
+		}
 	}
-	for i, name := range servers {
-		res.Shares = append(res.Shares, Share{topology.Addr(name).String(), after[i] - before[i]})
+	if err := ctx.Err(); err != nil {
+		return nil, err // it was that, and no server
 	}
 	if err := peer.Ask(ctx, l.Socket(), "latency", &res.Latency); err != nil {
 		return nil, err
@@ -168,16 +179,24 @@ func (cfg *PaperConfig) setUp(ctx context.Context, l *lab.Lab, t lab.Topology, r
 	return nil
 }
 
-func served(ctx context.Context, l *lab.Lab, servers []string) ([]uint64, error) {
-	n := make([]uint64, len(servers))
-	for i, s := range servers {
-		stats, err := l.PageStats(ctx, s)
+// served returns what each server has served so far. One that has ended takes
+// nothing from what was measured of the others.
+func served(ctx context.Context, l *lab.Lab, servers []string) []Share {
+	all := make([]Share, len(servers))
+	for i, name := range servers {
+		all[i].Server = l.Topology().Addr(name).String()
+		stats, err := l.PageStats(ctx, name)
 		if err != nil {
-			return nil, err
+			all[i].Lost = err.Error()
+			for _, p := range l.Processes {
+				if p.Host == name && p.State() != "running" {
+					all[i].Lost = fmt.Sprintf("lab: the page server of %s has ended (%s)", name, p.State())
+				}
+			}
 		}
-		n[i] = stats.Served
+		all[i].Served = stats.Served
 	}
-	return n, nil
+	return all
 }
 
 // setPorts chooses the client's ports. Each run has a range of its own: the

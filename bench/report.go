@@ -66,7 +66,9 @@ func (p *printer) table(t Table, r *LoadResult) {
 	p.line("  %-26s %12s %12d", "  of them failed", "-", r.Failed)
 	p.line("  %-26s %12.2f %12.2f kBytes/s", "transfer rate", t.Transfer, r.Transfer())
 	p.line("  %-26s %12.2f %12.2f 1/s", "requests per second", t.Rate, r.Rate())
-	p.line("  %-26s %12.2f %12.3f ms, over all clients", "time per request", t.Time, r.TimePerRequest())
+	if r.Complete > 0 {
+		p.line("  %-26s %12.2f %12.3f ms, over all clients", "time per request", t.Time, r.TimePerRequest())
+	}
 	for _, row := range []struct {
 		name       string
 		percentile int
@@ -106,7 +108,9 @@ func (r *PaperResult) comparison(p *printer) {
 	}
 	p.line("  VS %7d requests %10.2f %s", r.Cluster.all(), r.Cluster.Rate(), bar(r.Cluster.Rate(), longest))
 	one := r.Direct[len(r.Direct)-1]
-	p.line("  gain here: VS / RS = %.2f, that is %+.0f %%", r.Cluster.Rate()/one.Rate(), 100*(r.Cluster.Rate()/one.Rate()-1))
+	if one.Complete > 0 {
+		p.line("  gain here: VS / RS = %.2f, that is %+.0f %%", r.Cluster.Rate()/one.Rate(), 100*(r.Cluster.Rate()/one.Rate()-1))
+	}
 	ratio := TableIII.Rate / TableII.Rate
 	p.line("  the paper says +%d %%; its tables II and III give %.2f, that is %+.0f %%", PaperGain, ratio, 100*(ratio-1))
 	if r.Rate <= 0 {
@@ -123,6 +127,10 @@ func (r *PaperResult) shares(p *printer) {
 		most = max(most, s.Served)
 	}
 	for _, s := range r.Shares {
+		if s.Lost != "" {
+			p.line("  %-15s  not known: %s", s.Server, strings.TrimPrefix(s.Lost, "lab: "))
+			continue
+		}
 		p.line("  %-15s %8d %6.2f %% %s", s.Server, s.Served, 100*float64(s.Served)/float64(max(sum, 1)), bar(float64(s.Served), float64(most)))
 	}
 }

@@ -23,7 +23,7 @@ func sample() *PaperResult {
 	return &PaperResult{
 		Rate: PaperRate, Direct: []*LoadResult{direct}, Cluster: cluster, Kernel: "6.18.0", CPUs: 2,
 		Setup:  []string{"ipvsadm -A -t 192.168.28.167:80 -s rr"},
-		Shares: []Share{{"10.0.100.11", 2500}, {"10.0.100.12", 2500}, {"10.0.100.13", 2499}, {"10.0.100.15", 2499}},
+		Shares: []Share{{Server: "10.0.100.11", Served: 2500}, {Server: "10.0.100.12", Served: 2500}, {Server: "10.0.100.13", Served: 2499}, {Server: "10.0.100.15", Served: 2499}},
 		Latency: DirectorLatency{
 			Budget:  100_000,
 			Verdict: Latency{Count: 100000, Mean: 1234, P50: 980, P90: 3_000, P99: 9_900, P999: 45_000, Max: 200_000, Over: 0.0001},
@@ -97,6 +97,24 @@ func TestReportTables(t *testing.T) {
 				rest = after
 			}
 		})
+	}
+}
+
+// A server that ended leaves the report whole, and is named in it.
+func TestReportWithoutAServer(t *testing.T) {
+	r := sample()
+	r.Direct[0].Complete, r.Direct[0].Failed = 0, 10000
+	r.Shares[2] = Share{Server: "10.0.100.13", Lost: "lab: the page server of server3 has ended (signal: killed)"}
+	var b strings.Builder
+	r.WriteReport(&b)
+	checkWidth(t, b.String())
+	for _, want := range []string{"10.0.100.13      not known: the page server of server3 has ended (signal: killed)", "33.34 %", "What became of every frame", "10002 requests were not answered"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
+	}
+	if strings.Contains(b.String(), "Inf") || len(r.Lost()) != 1 {
+		t.Errorf("lost %v, in\n%s", r.Lost(), b.String())
 	}
 }
 

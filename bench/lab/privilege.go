@@ -109,6 +109,17 @@ func runAgain() (int, error) {
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Args[0] = os.Args[0]
 	cmd.Env = append(os.Environ(), again+"=1")
+	err := RunIsolated(cmd)
+	if _, exited := err.(*exec.ExitError); err != nil && !exited {
+		return 0, err
+	}
+	return ExitCode(cmd.ProcessState), nil
+}
+
+// RunIsolated runs a command as root of new namespaces, on this process's standard
+// files, until it ends. It gets the signals that are to end this process, so that it
+// can clean up, and dies with it.
+func RunIsolated(cmd *exec.Cmd) error {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	signals := make(chan os.Signal, 4)
@@ -117,7 +128,7 @@ func runAgain() (int, error) {
 	done := make(chan struct{})
 	defer close(done)
 	if err := StartIsolated(cmd, unix.CLONE_NEWNET|unix.CLONE_NEWNS); err != nil {
-		return 0, err
+		return err
 	}
 	go func() {
 		for {
@@ -131,9 +142,9 @@ func runAgain() (int, error) {
 	}()
 	err := cmd.Wait()
 	if _, exited := err.(*exec.ExitError); err != nil && !exited {
-		return 0, fmt.Errorf("lab: %w", err)
+		return fmt.Errorf("lab: %w", err)
 	}
-	return ExitCode(cmd.ProcessState), nil
+	return err
 }
 
 // ExitCode returns what a shell would say of an ended process: its exit code,

@@ -12,7 +12,6 @@ import (
 	"os/signal"
 	"strings"
 	"sync/atomic"
-	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -48,7 +47,7 @@ func paperCommand() *cobra.Command {
 		Long: `Do the paper's experiment in network namespaces of this machine: requests to one
 real server directly, then to the virtual address of four, and print what came
 of it beside the paper's tables. Needs root, or a kernel that allows user
-namespaces. Exit status 1 if a request failed.`,
+namespaces. Exit status 1 if a request failed, or a server ended in its midst.`,
 		Example: `  vsnat bench paper
   vsnat bench paper --full            # the paper's 10,000 and 100,000 requests
   vsnat bench paper --no-limit        # servers as fast as they can
@@ -101,13 +100,16 @@ func paper(cmd *cobra.Command, cfg bench.PaperConfig, file string) error {
 	res, err := bench.Paper(ctx, cfg)
 	progress.finish()
 	if err != nil {
-		return err
+		return progress.interrupted(ctx, err)
 	}
 	res.WriteReport(cmd.OutOrStdout())
 	if file != "" {
 		if err := writeJSON(file, res); err != nil {
 			return err
 		}
+	}
+	if lost := res.Lost(); len(lost) > 0 {
+		return fmt.Errorf("bench: %w; %d requests failed", errors.Join(lost...), res.Failed())
 	}
 	if n := res.Failed(); n > 0 {
 		return fmt.Errorf("bench: %d requests failed", n)
@@ -130,14 +132,7 @@ func writeJSON(file string, v any) error {
 func isolated() error {
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Args[0] = os.Args[0]
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
-	// A ^C reaches the child too, which leaves in good order.
-	signal.Ignore(unix.SIGINT)
-	if err := lab.StartIsolated(cmd, unix.CLONE_NEWNET|unix.CLONE_NEWNS); err != nil {
-		return err
-	}
-	return cmd.Wait()
+	return lab.RunIsolated(cmd)
 }
 
 // loadCommand is the process that [bench.Paper] starts on the client.

@@ -62,7 +62,7 @@ figures are.`,
 			res, err := bench.Engine(ctx, cfg)
 			progress.finish()
 			if err != nil {
-				return err
+				return progress.interrupted(ctx, err)
 			}
 			res.WriteReport(cmd.OutOrStdout())
 			if file != "" {

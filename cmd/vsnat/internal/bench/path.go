@@ -115,7 +115,7 @@ func path(cmd *cobra.Command, cfg bench.PathConfig, file string) error {
 	res, err := bench.Path(ctx, cfg)
 	progress.finish()
 	if err != nil {
-		return err
+		return progress.interrupted(ctx, err)
 	}
 	res.WriteReport(cmd.OutOrStdout())
 	if file != "" {

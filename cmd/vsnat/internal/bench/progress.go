@@ -1,6 +1,8 @@
 package bench
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,6 +18,8 @@ type progress struct {
 	w    io.Writer
 	tty  bool
 	what string
+	done int // of that many, unless of is 0
+	of   int
 	bar  *progressbar.ProgressBar
 	last time.Time
 }
@@ -29,6 +33,7 @@ func newProgress(w io.Writer) *progress {
 }
 
 func (p *progress) step(what string, done, of int) {
+	p.done, p.of = done, of
 	switch {
 	case what != p.what:
 		p.finish()
@@ -47,6 +52,22 @@ func (p *progress) step(what string, done, of int) {
 		p.last = time.Now()
 		fmt.Fprintf(p.w, "%s: %d of %d requests\n", what, done, of)
 	}
+}
+
+// interrupted returns what ended a measurement: if it was a signal, how far it was
+// by then, and what went wrong in cleaning up, if anything did.
+func (p *progress) interrupted(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	text := "bench: interrupted: " + p.what
+	if p.of > 0 {
+		text += fmt.Sprintf(", %d of %d done", p.done, p.of)
+	}
+	if err.Error() == context.Canceled.Error() {
+		return errors.New(text + "; there are no figures, and nothing is left behind")
+	}
+	return fmt.Errorf("%s; there are no figures: %w", text, err)
 }
 
 func (p *progress) finish() {

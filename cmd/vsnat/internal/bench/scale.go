@@ -90,7 +90,7 @@ With --docs DIR the figures go into DIR/scale.md, and pictures beside it.`,
 			res, err := bench.Scale(ctx, cfg)
 			progress.finish()
 			if err != nil {
-				return err
+				return progress.interrupted(ctx, err)
 			}
 			res.Compute(director)
 			res.WriteReport(cmd.OutOrStdout())
