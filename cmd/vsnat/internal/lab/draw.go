@@ -12,13 +12,26 @@ import (
 )
 
 // maxWidth is the widest drawing, in columns.
-const maxWidth = 100
+const maxWidth = 80
+
+// layout is how roomy a drawing is.
+type layout struct {
+	short  bool // a server's first address stands beside its NIC's name and not below it
+	indent int  // of an address below a name
+	margin int  // the least length of a line on either side of a lane
+	named  bool // a switch's name stands below its lane and not below the drawing
+}
+
+// layouts are tried in this order: the first that fits is taken.
+var layouts = []layout{
+	{true, 2, 3, true}, {true, 2, 1, true}, {false, 2, 3, true}, {false, 2, 1, true}, {false, 1, 1, true}, {false, 2, 1, false},
+}
 
 // writeStatus shows a lab: a line about it, its topology, and what runs in it.
 func writeStatus(w io.Writer, s *State, now time.Time) error {
 	fmt.Fprintf(w, "lab %s: up %s, since %s, supervisor %d", s.Name, age(now.Sub(s.Since)), s.Since.Format(time.DateTime), s.Supervisor)
 	if s.UserNamespace {
-		fmt.Fprint(w, ", in a user namespace")
+		fmt.Fprint(w, ",\nin a user namespace")
 	}
 	fmt.Fprint(w, "\n\n")
 	if drawing, ok := draw(&s.Topology); ok {
@@ -193,9 +206,8 @@ type column struct {
 	ports map[lab.End]int // the row of each NIC
 }
 
-// newColumn draws the boxes of hosts. short puts a NIC's first address beside
-// its name instead of below it.
-func newColumn(t *lab.Topology, hosts []string, short bool) column {
+// newColumn draws the boxes of hosts.
+func newColumn(t *lab.Topology, hosts []string, short bool, below int) column {
 	c := column{ports: make(map[lab.End]int)}
 	const border = "\x00" // marks rows to become a border, with the host's name
 	for _, h := range hosts {
@@ -203,7 +215,7 @@ func newColumn(t *lab.Topology, hosts []string, short bool) column {
 		for _, n := range nicsOf(t, h) {
 			c.ports[n] = len(c.rows)
 			line, addresses := n.NIC, addressesOf(t, n)
-			indent := "  "
+			indent := strings.Repeat(" ", below)
 			if short && len(addresses) > 0 {
 				indent = strings.Repeat(" ", len(n.NIC)+2)
 				line += "  " + addresses[0]
@@ -237,11 +249,20 @@ func newColumn(t *lab.Topology, hosts []string, short bool) column {
 // draw draws a topology in ASCII. It is false for one that does not fit into
 // three columns and maxWidth.
 func draw(t *lab.Topology) (string, bool) {
+	for _, l := range layouts {
+		if drawing, ok := l.draw(t); ok {
+			return drawing, true
+		}
+	}
+	return "", false
+}
+
+func (l layout) draw(t *lab.Topology) (string, bool) {
 	roles := []lab.Role{lab.Client, lab.Director, lab.Server}
 	var columns []column
 	for _, r := range roles {
 		if hosts := t.Names(r); len(hosts) > 0 {
-			columns = append(columns, newColumn(t, hosts, r == lab.Server))
+			columns = append(columns, newColumn(t, hosts, l.short && r == lab.Server, l.indent))
 		}
 	}
 	if len(columns) == 0 {
@@ -265,7 +286,7 @@ func draw(t *lab.Topology) (string, bool) {
 		if i == len(columns)-1 {
 			break
 		}
-		for y, row := range gap(all, columns, i, height) {
+		for y, row := range l.gap(all, columns, i, height) {
 			lines[y] += row
 		}
 	}
@@ -273,10 +294,13 @@ func draw(t *lab.Topology) (string, bool) {
 		return "", false
 	}
 	var b strings.Builder
-	for _, l := range lines {
-		if l = strings.TrimRight(l, " "); l != "" {
-			b.WriteString(l + "\n")
+	for _, line := range lines {
+		if line = strings.TrimRight(line, " "); line != "" {
+			b.WriteString(line + "\n")
 		}
+	}
+	if names := t.Names(lab.Switch); !l.named && len(names) > 0 {
+		fmt.Fprintf(&b, "Where lines meet is a switch: %s.\n", strings.Join(names, ", "))
 	}
 	return b.String(), true
 }
@@ -341,20 +365,17 @@ func lanesIn(all []*segment, columns []column, i int) []lane {
 	return lanes
 }
 
-// laneWidth is the distance of two lanes, gapMargin the least length of a line
-// on either side of them.
-const (
-	laneWidth = 3
-	gapMargin = 3
-)
+// laneWidth is the distance of two lanes.
+const laneWidth = 3
 
 // gap draws what is between column i and the next. Where a line crosses a lane
 // it is not joined to, the lane is shown; a "+" is a joint.
-func gap(all []*segment, columns []column, i, height int) []string {
-	lanes := lanesIn(all, columns, i)
-	margin := gapMargin
-	for _, l := range lanes {
-		margin = max(margin, (len(l.name)+1)/2+1) // the name is centred below
+func (l layout) gap(all []*segment, columns []column, i, height int) []string {
+	lanes, margin, named := lanesIn(all, columns, i), l.margin, l.named
+	for _, lane := range lanes {
+		if named {
+			margin = max(margin, (len(lane.name)+1)/2+1) // the name is centred below
+		}
 	}
 	width := 2*margin + laneWidth*max(0, len(lanes)-1) + 1
 	grid := make([][]byte, height)
@@ -374,7 +395,7 @@ func gap(all []*segment, columns []column, i, height int) []string {
 		for y := top; y <= bottom; y++ {
 			grid[y][x(k)] = '|'
 		}
-		if l.name != "" {
+		if named && l.name != "" {
 			copy(grid[bottom+1][x(k)-len(l.name)/2:], l.name)
 		}
 	}

@@ -74,6 +74,10 @@ func TestStatusIsDrawn(t *testing.T) {
 		}
 		return top
 	}
+	direct, err := lab.Direct(lab.PaperOptions{Name: "direct", Servers: 2, IPv6: true})
+	if err != nil {
+		t.Fatal(err)
+	}
 	page := func(host, what string, pid int, served uint64, waiting int64) Process {
 		return Process{What: what, Host: host, PID: pid, Since: since, State: "running", Page: &lab.PageStats{Served: served, Waiting: waiting}}
 	}
@@ -90,6 +94,7 @@ func TestStatusIsDrawn(t *testing.T) {
 		}}},
 		{"ipv6", State{UserNamespace: true, Topology: must(lab.PaperOptions{Name: "ipv6", Servers: 2, IPv6: true})}},
 		{"lan", State{Topology: oneLAN()}},
+		{"direct", State{Topology: direct}},
 		{"cables", State{Topology: cablePerServer()}},
 		{"odd", State{Topology: twoDirectors()}},
 	} {
@@ -124,6 +129,21 @@ func TestStatusIsDrawn(t *testing.T) {
 				t.Errorf("got\n%s\nwant\n%s", b.String(), want)
 			}
 		})
+	}
+}
+
+// All clusters that `vsnat lab up' makes can be drawn.
+func TestClustersAreDrawn(t *testing.T) {
+	for name, make := range map[string]func(lab.PaperOptions) (lab.Topology, error){"paper": lab.Paper, "direct": lab.Direct, "full": lab.Full} {
+		for _, ipv6 := range []bool{false, true} {
+			top, err := make(lab.PaperOptions{IPv6: ipv6})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if drawing, ok := draw(&top); !ok {
+				t.Errorf("%s, IPv6 %v: not drawn\n%s", name, ipv6, drawing)
+			}
+		}
 	}
 }
 
