@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,8 +14,6 @@ import (
 	"vsnat/cmd/vsnat/internal/complete"
 	"vsnat/cmd/vsnat/internal/control"
 	"vsnat/cmd/vsnat/internal/human"
-	"vsnat/conntrack/state"
-	"vsnat/nat"
 )
 
 func connsCommand() *cobra.Command {
@@ -42,7 +39,7 @@ an address, an address with a port, or a network.`,
 			if limit < 0 {
 				return fmt.Errorf("invalid argument %d for --limit: at least 0", limit)
 			}
-			if err := f.check(); err != nil {
+			if err := f.complete(); err != nil {
 				return err
 			}
 			if cmd.Flags().Changed("watch") {
@@ -60,12 +57,9 @@ an address, an address with a port, or a network.`,
 				fmt.Fprintf(out, format, connTitles...)
 			}
 			shown := 0
-			for conn, err := range c.Connections(cmd.Context()) {
+			for conn, err := range c.FindConnections(cmd.Context(), f.ConnectionFilter) {
 				if err != nil {
 					return err
-				}
-				if !f.takes(&conn) {
-					continue
 				}
 				if err := print(out, &conn); err != nil {
 					return err
@@ -81,56 +75,30 @@ an address, an address with a port, or a network.`,
 	flags.Var(&f.client, "client", "only of clients at this `ENDPOINT`")
 	flags.Var(&f.virtual, "vip", "only to this virtual `ENDPOINT`")
 	flags.Var(&f.server, "server", "only of servers at this `ENDPOINT`")
-	flags.StringSliceVar(&f.states, "state", nil, "only in these states, such as established")
-	flags.StringVar(&f.proto, "proto", "", "only of this protocol: "+strings.Join(connProtocols, ", "))
-	flags.StringSliceVar(&f.why, "why", nil, "only those that have their server for this, such as moved")
-	flags.BoolVar(&f.templates, "templates", false, "only persistence templates")
+	flags.StringSliceVar(&f.States, "state", nil, "only in these states, such as established")
+	flags.StringVar(&f.Protocol, "proto", "", "only of this protocol: "+strings.Join(control.ConnectionProtocols, ", "))
+	flags.StringSliceVar(&f.Why, "why", nil, "only those that have their server for this, such as moved")
+	flags.BoolVar(&f.Templates, "templates", false, "only persistence templates")
 	flags.IntVar(&limit, "limit", 0, "at most so many; 0 is all")
 	v.registerWatched(cmd)
 	complete.Flags(cmd, map[string]complete.Func{
 		"client": complete.Nothing, "vip": complete.Virtuals, "server": complete.AllServers, "limit": complete.Nothing,
-		"proto": complete.Words(connProtocols...), "state": complete.Words(stateNames()...),
-		"why": complete.Words(connReasons...),
+		"proto": complete.Words(control.ConnectionProtocols...), "state": complete.Words(control.ConnectionStates()...),
+		"why": complete.Words(control.ConnectionReasons...),
 	})
 	flags.Lookup("json").Usage = "print JSON, one object a line"
 	return cmd
 }
 
-// What the filters of connections may say. Templates of a mark's service have the
-// protocol ip, and pings that are masqueraded icmp and icmpv6.
-var (
-	connProtocols = []string{"tcp", "udp", "sctp", "icmp", "icmpv6", "ip"}
-	connReasons   = []string{"scheduled", "template", "helper", "moved", "bypass", "synced"}
-)
-
 // wordsOf returns an error if one of the words that a flag was given is none of
 // those it may be: a slip must not look like a table without such entries.
 func wordsOf(flag string, given, all []string) error {
 	for _, w := range given {
-		if !oneOf(all, w) {
+		if !control.OneOf(all, w) {
 			return fmt.Errorf("invalid argument %q for --%s: choose of %s", w, flag, strings.Join(all, ", "))
 		}
 	}
 	return nil
-}
-
-// stateNames are the names of all states, in small letters.
-func stateNames() (names []string) {
-	add := func(name string) {
-		if name = strings.ToLower(name); !slices.Contains(names, name) {
-			names = append(names, name)
-		}
-	}
-	for s := range uint8(state.TCPStates) {
-		add(state.Name(nat.ProtoTCP, s))
-	}
-	for s := range uint8(state.SCTPStates) {
-		add(state.Name(nat.ProtoSCTP, s))
-	}
-	add(state.Name(nat.ProtoUDP, 0))
-	add(state.TemplateName(true))
-	add(state.TemplateName(false))
-	return names
 }
 
 // watchedConns is how many connections are looked at again and again unless
@@ -144,14 +112,11 @@ func watchConns(cmd *cobra.Command, v *view, f *connFilter, limit int) error {
 	}
 	ask := func(ctx context.Context, c *control.Client) ([]control.Connection, error) {
 		all := []control.Connection{}
-		for conn, err := range c.Connections(ctx) {
+		for conn, err := range c.FindConnections(ctx, f.ConnectionFilter) {
 			if err != nil {
 				return nil, err
 			}
-			if f.takes(&conn) {
-				all = append(all, conn)
-			}
-			if len(all) == limit {
+			if all = append(all, conn); len(all) == limit {
 				break
 			}
 		}
@@ -169,37 +134,24 @@ func watchConns(cmd *cobra.Command, v *view, f *connFilter, limit int) error {
 	})
 }
 
-// connFilter tells which connections are wanted. The zero value takes all.
+// connFilter is a [control.ConnectionFilter] as flags give it.
 type connFilter struct {
+	control.ConnectionFilter
 	client, virtual, server endpointFilter
-	states, why             []string
-	proto                   string
-	templates               bool
 }
 
-func (f *connFilter) takes(c *control.Connection) bool {
-	return f.client.Takes(c.Client) && f.virtual.Takes(c.Virtual) && f.server.Takes(c.Destination) &&
-		(f.proto == "" || strings.EqualFold(f.proto, string(c.Protocol))) &&
-		(!f.templates || c.Template) &&
-		oneOf(f.states, c.State) && oneOf(f.why, c.Why)
-}
-
-// check returns what is wrong with the filter.
-func (f *connFilter) check() error {
-	if f.proto != "" {
-		if err := wordsOf("proto", []string{f.proto}, connProtocols); err != nil {
+// complete takes over what the flags say, and returns what is wrong with it.
+func (f *connFilter) complete() error {
+	f.Client, f.Virtual, f.Server = f.client.EndpointSet, f.virtual.EndpointSet, f.server.EndpointSet
+	if f.Protocol != "" {
+		if err := wordsOf("proto", []string{f.Protocol}, control.ConnectionProtocols); err != nil {
 			return err
 		}
 	}
-	if err := wordsOf("state", f.states, stateNames()); err != nil {
+	if err := wordsOf("state", f.States, control.ConnectionStates()); err != nil {
 		return err
 	}
-	return wordsOf("why", f.why, connReasons)
-}
-
-// oneOf reports whether the word is one of those that are wanted; none are all.
-func oneOf(wanted []string, word string) bool {
-	return len(wanted) == 0 || slices.ContainsFunc(wanted, func(s string) bool { return strings.EqualFold(s, word) })
+	return wordsOf("why", f.Why, control.ConnectionReasons)
 }
 
 // endpointFilter is a [control.EndpointSet] as a flag's value.

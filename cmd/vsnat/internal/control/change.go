@@ -94,7 +94,7 @@ func (b *sharedBody) release() { b.used.Add(-b.took) }
 func (s *Server) run(w http.ResponseWriter, cmds []Command, mode Mode) {
 	refused := func(i int, err error) *Error {
 		e := refusal(err)
-		e.Index, e.Op = i, cmds[i].Op
+		e.Index, e.Op = &i, cmds[i].Op
 		return e
 	}
 	for i := range cmds {
@@ -114,7 +114,7 @@ func (s *Server) run(w http.ResponseWriter, cmds []Command, mode Mode) {
 	if len(refusals) > 0 && mode != GoOn {
 		status = http.StatusConflict
 		a.Error, a.Errors = a.Errors[0], nil
-		if a.Done = a.Error.Index; mode == Atomic {
+		if a.Done = refusals[0].Index; mode == Atomic {
 			a.Done = 0
 		}
 	}

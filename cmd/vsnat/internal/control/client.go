@@ -178,12 +178,6 @@ func (c *Client) Report(ctx context.Context, name Report, v any) error {
 	return c.do(ctx, http.MethodGet, string(name), nil, v)
 }
 
-// Connections walks the connection table. It yields an error last when the
-// walk did not get to the end.
-func (c *Client) Connections(ctx context.Context) iter.Seq2[Connection, error] {
-	return stream[Connection](ctx, c, "connections")
-}
-
 // stream reads a listing with one object a line.
 func stream[T any](ctx context.Context, c *Client, what string) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {

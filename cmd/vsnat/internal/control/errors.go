@@ -55,9 +55,9 @@ func (e *Errno) UnmarshalText(b []byte) error {
 }
 
 // Error is a refusal as it travels. For a command of an apply request, Index
-// is its place in the list and Op what it wanted; for other requests Op is "".
+// is its place in the list and Op what it wanted; other requests have neither.
 type Error struct {
-	Index   int    `json:"index"`
+	Index   *int   `json:"index,omitempty"`
 	Op      Op     `json:"op,omitempty"`
 	Errno   Errno  `json:"errno,omitempty"`
 	Message string `json:"message"`
@@ -65,10 +65,10 @@ type Error struct {
 
 // Error returns the message with the command it is about.
 func (e *Error) Error() string {
-	if e.Op == "" {
+	if e.Index == nil {
 		return "control: " + e.Message
 	}
-	return fmt.Sprintf("control: command %d (%s): %s", e.Index, e.Op, e.Message)
+	return fmt.Sprintf("control: command %d (%s): %s", *e.Index, e.Op, e.Message)
 }
 
 // Unwrap returns the errno, so that errors.Is(err, syscall.ESRCH) works on

@@ -54,7 +54,7 @@ var endpoints = []Endpoint{
 	},
 	{
 		Method: http.MethodGet, Path: "connections", About: "The connection table, one connection a line, in no particular order",
-		Answer: Connection{}, Lines: true, handle: (*Server).serveConnections,
+		Query: connectionsQuery, Answer: Connection{}, Lines: true, handle: (*Server).serveConnections,
 	},
 	{
 		Method: http.MethodPost, Path: "explain", About: "What would become of a packet, and why; nothing is sent and nothing changes",

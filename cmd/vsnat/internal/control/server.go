@@ -179,20 +179,6 @@ func (s *Server) serveServices(w http.ResponseWriter, r *http.Request, q url.Val
 // servicesBatch is how many services are written at a time.
 const servicesBatch = 64
 
-// serveConnections streams: the table may be larger than memory should be.
-func (s *Server) serveConnections(w http.ResponseWriter, r *http.Request, _ url.Values) {
-	conns := make([]Connection, s.limits.batch)
-	cursor := uint64(0)
-	s.stream(w, r, func(put func(any)) bool {
-		var n int
-		n, cursor = s.director.Connections(cursor, conns)
-		for i := range conns[:n] {
-			put(&conns[i])
-		}
-		return cursor != 0
-	})
-}
-
 // stream writes what next puts, batch by batch, as long as it returns true. A
 // client that takes longer than the write limit over one batch is cut off.
 func (s *Server) stream(w http.ResponseWriter, r *http.Request, next func(put func(any)) bool) {

@@ -71,27 +71,27 @@ func TestApply(t *testing.T) {
 			"family", cmds(cmd("add-service", `"service":{"family":"ipv6","protocol":"tcp","address":"10.0.0.1"}`)), 400, 0,
 			`{"done":0,"error":{"index":0,"op":"add-service","errno":"EAFNOSUPPORT","message":"service family \"ipv6\" does not fit address 10.0.0.1"}}`,
 		},
-		{"unknown field", cmds(cmd("flush", `"now":true`)), 400, 0, `{"error":{"index":0,"errno":"EINVAL","message":"request body: json: unknown field \"now\""}}`},
-		{"two values", cmds() + cmds(), 400, 0, `{"error":{"index":0,"errno":"EINVAL","message":"request body: there is more after the JSON value"}}`},
-		{"no JSON", `x`, 400, 0, `{"error":{"index":0,"errno":"EINVAL","message":"request body: invalid character 'x' looking for beginning of value"}}`},
-		{"empty", ``, 400, 0, `{"error":{"index":0,"errno":"EINVAL","message":"request body: there is none; JSON is wanted"}}`},
-		{"cut off", `{"commands":[`, 400, 0, `{"error":{"index":0,"errno":"EINVAL","message":"request body: it ends before its JSON does"}}`},
+		{"unknown field", cmds(cmd("flush", `"now":true`)), 400, 0, `{"error":{"errno":"EINVAL","message":"request body: json: unknown field \"now\""}}`},
+		{"two values", cmds() + cmds(), 400, 0, `{"error":{"errno":"EINVAL","message":"request body: there is more after the JSON value"}}`},
+		{"no JSON", `x`, 400, 0, `{"error":{"errno":"EINVAL","message":"request body: invalid character 'x' looking for beginning of value"}}`},
+		{"empty", ``, 400, 0, `{"error":{"errno":"EINVAL","message":"request body: there is none; JSON is wanted"}}`},
+		{"cut off", `{"commands":[`, 400, 0, `{"error":{"errno":"EINVAL","message":"request body: it ends before its JSON does"}}`},
 		{
 			"port too large", cmds(cmd("delete-service", `"service":{"port":70000}`)), 400, 0,
-			`{"error":{"index":0,"errno":"EINVAL","message":"request body: commands.service.port: number 70000 where a number, 0 to 65535, is wanted"}}`,
+			`{"error":{"errno":"EINVAL","message":"request body: commands.service.port: number 70000 where a number, 0 to 65535, is wanted"}}`,
 		},
 		{
 			"weight quoted", cmds(cmd("add-server", `"server":{"weight":"2"}`)), 400, 0,
-			`{"error":{"index":0,"errno":"EINVAL","message":"request body: commands.server.weight: string where a number, -2147483648 to 2147483647, is wanted"}}`,
+			`{"error":{"errno":"EINVAL","message":"request body: commands.server.weight: string where a number, -2147483648 to 2147483647, is wanted"}}`,
 		},
-		{"a list", `[]`, 400, 0, `{"error":{"index":0,"errno":"EINVAL","message":"request body: array where an object is wanted"}}`},
+		{"a list", `[]`, 400, 0, `{"error":{"errno":"EINVAL","message":"request body: array where an object is wanted"}}`},
 		{
 			"unknown flag", cmds(cmd("add-service", `"service":{"flags":["x"]}`)), 400, 0,
-			`{"error":{"index":0,"errno":"EINVAL","message":"request body: unknown service flag \"x\""}}`,
+			`{"error":{"errno":"EINVAL","message":"request body: unknown service flag \"x\""}}`,
 		},
 		{
 			"too large", cmds(cmd(strings.Repeat("x", int(defaultLimits.body)))), 413, 0,
-			`{"error":{"index":0,"errno":"EINVAL","message":"request body is larger than 33554432 bytes: send fewer commands at a time"}}`,
+			`{"error":{"errno":"EINVAL","message":"request body is larger than 33554432 bytes: send fewer commands at a time"}}`,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -118,14 +118,14 @@ func TestCommandModes(t *testing.T) {
 		{"go on", "POST", "apply", goOn(cmds(add, del, add)), 200, 2, `{"done":2,"errors":[` + refused + `]}`},
 		{"transaction", "POST", "transaction", cmds(add, del, add), 409, 0, `{"done":0,"error":` + refused + `}`},
 		{"whole transaction", "POST", "transaction", cmds(add, add), 200, 2, `{"done":2}`},
-		{"go on in a transaction", "POST", "transaction", goOn(cmds(add)), 400, 0, `{"error":{"index":0,"errno":"EINVAL","message":"a transaction takes no \"go_on\""}}`},
+		{"go on in a transaction", "POST", "transaction", goOn(cmds(add)), 400, 0, `{"error":{"errno":"EINVAL","message":"a transaction takes no \"go_on\""}}`},
 		{"settings", "PUT", "settings", `{"settings":{"sloppy_tcp":1}}`, 200, 1, `{"done":1}`},
 		{"no settings", "PUT", "settings", `{}`, 400, 0, `{"done":0,"error":{"index":0,"op":"set","errno":"EINVAL","message":"set needs \"settings\""}}`},
 		{"read settings", "GET", "settings", "", 200, 0, `{"settings":[{"name":"sloppy_tcp","value":0,"default":0,"max":1,"help":"help"}]}`},
 		{"marks", "PUT", "marks", `{"marks":[{"mark":7,"dst":"192.0.2.0/24"}]}`, 200, 1, `{"done":1}`},
 		{"no marks", "PUT", "marks", `{"marks":[]}`, 200, 1, `{"done":1}`},
 		{"ports in the wrong order", "PUT", "marks", `{"marks":[{"mark":7,"first_port":2,"last_port":1}]}`, 400, 0, `{"done":0,"error":{"index":0,"op":"set-marks","errno":"EINVAL","message":"mark rule: ports 2 to 1 are in the wrong order"}}`},
-		{"no prefix", "PUT", "marks", `{"marks":[{"mark":7,"dst":"192.0.2.0"}]}`, 400, 0, `{"error":{"index":0,"errno":"EINVAL","message":"request body: netip.ParsePrefix(\"192.0.2.0\"): no '/'"}}`},
+		{"no prefix", "PUT", "marks", `{"marks":[{"mark":7,"dst":"192.0.2.0"}]}`, 400, 0, `{"error":{"errno":"EINVAL","message":"request body: netip.ParsePrefix(\"192.0.2.0\"): no '/'"}}`},
 		{"read marks", "GET", "marks", "", 200, 0, `{"marks":[]}`},
 	} {
 		d := &recorder{}
@@ -202,27 +202,27 @@ func TestGet(t *testing.T) {
 	}{
 		{"GET", "/v1/services", 200, one},
 		{"GET", "/v1/services?service=tcp:10.0.0.1:80", 200, one},
-		{"GET", "/v1/services?service=tcp:10.0.0.2:80", 404, `{"error":{"index":0,"errno":"ESRCH","message":"no such process"}}`},
-		{"GET", "/v1/services?service=fwmark:3", 404, `{"error":{"index":0,"errno":"ESRCH","message":"no such process"}}`},
+		{"GET", "/v1/services?service=tcp:10.0.0.2:80", 404, `{"error":{"errno":"ESRCH","message":"no such process"}}`},
+		{"GET", "/v1/services?service=fwmark:3", 404, `{"error":{"errno":"ESRCH","message":"no such process"}}`},
 		{"GET", "/v1/services?format=json", 200, one},
 		{"GET", "/v1/services?format=ndjson", 200, entry},
 		{"GET", "/v1/services?service=tcp:10.0.0.1:80&format=ndjson", 200, entry},
-		{"GET", "/v1/services?format=xml", 400, `{"error":{"index":0,"errno":"EINVAL","message":"format \"xml\" is none of json, ndjson"}}`},
-		{"GET", "/v1/services?service=x", 400, `{"error":{"index":0,"errno":"EINVAL","message":"service \"x\" begins with none of tcp:, udp:, sctp:, fwmark:, fwmark6: as it must"}}`},
-		{"GET", "/v1/services?sort=1", 400, `{"error":{"index":0,"message":"/v1/services takes no parameter \"sort\""}}`},
-		{"GET", "/v1/services?service=a&service=b", 400, `{"error":{"index":0,"message":"parameter \"service\" is given twice"}}`},
-		{"GET", "/v1/services?a;b", 400, `{"error":{"index":0,"message":"query: invalid semicolon separator in query"}}`},
+		{"GET", "/v1/services?format=xml", 400, `{"error":{"errno":"EINVAL","message":"format \"xml\" is none of json, ndjson"}}`},
+		{"GET", "/v1/services?service=x", 400, `{"error":{"errno":"EINVAL","message":"service \"x\" begins with none of tcp:, udp:, sctp:, fwmark:, fwmark6: as it must"}}`},
+		{"GET", "/v1/services?sort=1", 400, `{"error":{"message":"/v1/services takes no parameter \"sort\""}}`},
+		{"GET", "/v1/services?service=a&service=b", 400, `{"error":{"message":"parameter \"service\" is given twice"}}`},
+		{"GET", "/v1/services?a;b", 400, `{"error":{"message":"query: invalid semicolon separator in query"}}`},
 		{"GET", "/v1/connections", 200, conn},
 		{"GET", "/v1/timeouts", 200, `{"tcp":900,"tcp_fin":120,"udp":300}`},
 		{"GET", "/v1/daemons", 200, `{"daemons":[{"role":"master","interface":"eth0","sync_id":0}]}`},
 		{"GET", "/v1/info", 200, `{"version":"test","ipvs_version":"1.2.1","table_size":4096,"pid":0}`},
 		{"GET", "/v1/status", 200, `{"report":"status"}`},
 		{"GET", "/v1/drops", 200, `{"report":"drops"}`},
-		{"GET", "/v1/latency", 503, `{"error":{"index":0,"errno":"EOPNOTSUPP","message":"operation not supported"}}`},
-		{"GET", "/v1/", 404, `{"error":{"index":0,"message":"no such endpoint: \"/v1/\""}}`},
-		{"GET", "/v2/info", 404, `{"error":{"index":0,"message":"no such endpoint: \"/v2/info\""}}`},
-		{"GET", "/v1/apply", 405, `{"error":{"index":0,"message":"/v1/apply takes POST, not GET"}}`},
-		{"POST", "/v1/info", 405, `{"error":{"index":0,"message":"/v1/info takes GET, not POST"}}`},
+		{"GET", "/v1/latency", 503, `{"error":{"errno":"EOPNOTSUPP","message":"operation not supported"}}`},
+		{"GET", "/v1/", 404, `{"error":{"message":"no such endpoint: \"/v1/\""}}`},
+		{"GET", "/v2/info", 404, `{"error":{"message":"no such endpoint: \"/v2/info\""}}`},
+		{"GET", "/v1/apply", 405, `{"error":{"message":"/v1/apply takes POST, not GET"}}`},
+		{"POST", "/v1/info", 405, `{"error":{"message":"/v1/info takes GET, not POST"}}`},
 	} {
 		if status, answer := ask(&recorder{conns: 1}, c.method, c.target, ""); status != c.status || answer != c.answer+"\n" {
 			t.Errorf("%s %s: status %d\n%swant %d\n%s", c.method, c.target, status, answer, c.status, c.answer)
@@ -280,7 +280,7 @@ func TestClient(t *testing.T) {
 	del := Command{Op: DeleteService, Service: &Service{ServiceID: mustID("tcp:10.0.0.9:80")}}
 	err := client.Apply(ctx, add, del, add)
 	var refused *Error
-	if !errors.As(err, &refused) || refused.Index != 1 || refused.Op != DeleteService || !errors.Is(err, syscall.ESRCH) {
+	if !errors.As(err, &refused) || refused.Index == nil || *refused.Index != 1 || refused.Op != DeleteService || !errors.Is(err, syscall.ESRCH) {
 		t.Errorf("Apply: %v", err)
 	}
 	if want := "control: command 1 (delete-service): no such process"; err.Error() != want {

@@ -130,7 +130,7 @@ func (a *app) flush(b *batch) int {
 	defer func() { *b = batch{} }()
 	refused, err := a.client.ApplyAll(a.ctx, b.commands...)
 	if err != nil {
-		if e := (*control.Error)(nil); errors.As(err, &e) && e.Op != "" && len(b.cmds) > 1 {
+		if e := (*control.Error)(nil); errors.As(err, &e) && e.Index != nil && len(b.cmds) > 1 {
 			// One is malformed and none was done: see what each of them is.
 			return a.oneByOne(b)
 		}
@@ -139,8 +139,8 @@ func (a *app) flush(b *batch) int {
 	}
 	code := codeOK
 	for _, e := range refused {
-		fmt.Fprintln(a.err, a.errorText(b.cmds[e.Index], e))
-		if e.Index == len(b.cmds)-1 {
+		fmt.Fprintln(a.err, a.errorText(b.cmds[*e.Index], e))
+		if *e.Index == len(b.cmds)-1 {
 			code = codeRefused
 		}
 	}
@@ -191,8 +191,8 @@ func (a *app) restoreAtomically(first []control.Command) (int, error) {
 		return codeOK, nil
 	}
 	cmd, where := cmdRestore, ""
-	if e := (*control.Error)(nil); errors.As(err, &e) && e.Op != "" && e.Index < len(cmds) {
-		cmd, where = cmds[e.Index], fmt.Sprintf("line %d: ", lines[e.Index])
+	if e := (*control.Error)(nil); errors.As(err, &e) && e.Index != nil && *e.Index < len(cmds) {
+		cmd, where = cmds[*e.Index], fmt.Sprintf("line %d: ", lines[*e.Index])
 	}
 	fmt.Fprintln(a.err, where+a.errorText(cmd, err))
 	return codeRefused, nil
