@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -83,6 +84,9 @@ or 10m after the event began. docs/life.md tells what each puts on the wire.`,
 			preset, changes := "", args
 			if len(args) > 0 && !strings.Contains(args[0], "=") {
 				preset, changes = args[0], args[1:]
+			}
+			if preset != "" && !slices.Contains(nat.LifePresets(), preset) {
+				return fmt.Errorf("invalid argument %q: PRESET is one of %s", preset, strings.Join(nat.LifePresets(), ", "))
 			}
 			if err := changeLife(kernelLife(), changes); err != nil {
 				return err // before anyone is asked
@@ -168,6 +172,11 @@ func changeLife(l *control.Life, changes []string) error {
 		c := e.Cell(what)
 		if c == nil || value == "" {
 			return fmt.Errorf("invalid argument %q: EVENT.CLASS=ACTION is wanted, and CLASS is one of %s", arg, strings.Join(control.LifeTraffic, ", "))
+		}
+		for _, action := range strings.Split(value, ",") {
+			if !slices.Contains(nat.LifeActions(), action) {
+				return fmt.Errorf("invalid argument %q: ACTION is one of %s", arg, strings.Join(nat.LifeActions(), ", "))
+			}
 		}
 		*c = control.LifeCell(value)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os/signal"
@@ -39,6 +40,9 @@ answer.`,
 			f.Client, f.Virtual, f.Protocol = client.EndpointSet, virtual.EndpointSet, control.Protocol(strings.ToLower(proto))
 			if limit < 0 {
 				return fmt.Errorf("invalid argument %d for --limit: at least 0", limit)
+			}
+			if cmd.Flags().Changed("sample") && f.Sample == 0 {
+				return errors.New("invalid argument 0 for --sample: at least 1, which is all packets")
 			}
 			if err := wordsOf("verdict", f.Verdicts, control.Verdicts); err != nil {
 				return err

@@ -124,6 +124,10 @@ func (r *reader) root(t *node) {
 	})
 	r.checkMarks()
 	r.checkPools()
+	if r.measured > control.MostMeasured {
+		r.errorf(r.overAt, "%d services want latency = true, and the director keeps records of at most %d: leave it out where it is of less interest",
+			r.measured, control.MostMeasured)
+	}
 }
 
 // checkDefaults checks what [defaults] itself says together.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -68,6 +69,12 @@ func TestProblems(t *testing.T) {
 		{"listen and mark", web + "mark = 7\nserver = \"10.0.0.1\"\n[[mark]]\nmark = 7", []string{`3:1: a service has listen or mark, not both: make it two services`}},
 		{"neither", "[service.a]\nserver = \"10.0.0.1\"\n", []string{`1:2: service a says nowhere what it listens at; add listen = "ADDRESS:PORT", or mark = NUMBER`}},
 		{"family with listen", web + "family = \"ipv4\"\nserver = \"10.0.0.1\"", []string{`3:1: family is for a service with a mark: an address tells its own`}},
+		{
+			"too many records", "[service.many]\nlatency = true\nserver = \"10.0.0.1\"\nlisten = [\n" + manyListens(65) + "]\n",
+			[]string{`69:1: 65 services want latency = true, and the director keeps records of at most 64: leave it out where it is of less interest`},
+		},
+		{"as many records as there are", "[service.many]\nlatency = true\nserver = \"10.0.0.1\"\nlisten = [\n" + manyListens(64) + "]\n" +
+			"[service.other]\nserver = \"10.0.0.1\"\nlisten = \"192.0.2.2:80\"\n", nil},
 		{"no servers", web, []string{`1:2: warning: service web has no servers: its clients are refused`}},
 		{"server without address", web + "[[service.web.server]]\nweight = 1\n", []string{`3:3: a server needs an address; add address = "ADDRESS" or "ADDRESS:PORT"`}},
 		{"setting", "[settings]\nexpire_nodset_conn = 1", []string{`2:1: there is no setting expire_nodset_conn (is it expire_nodest_conn?)`}},
@@ -156,4 +163,13 @@ vsnat.toml:4:3: warning: no service has the mark 1
 	if n := len(problems.Errors()); n != 1 {
 		t.Errorf("%d errors", n)
 	}
+}
+
+// manyListens are the lines of so many addresses with a port.
+func manyListens(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "\"192.0.2.1:%d\",\n", 1000+i)
+	}
+	return b.String()
 }

@@ -34,6 +34,9 @@ type reader struct {
 	seen        map[netip.AddrPort]span // the servers of the virtual service at hand
 
 	networks map[netip.Prefix]span // where each network is that is masqueraded
+
+	measured int  // virtual services that want a record of latency
+	overAt   span // the first of them that there is no record for
 }
 
 // markUser is a service that needs a mark rule.

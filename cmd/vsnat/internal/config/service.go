@@ -161,6 +161,11 @@ func (r *reader) virtual(t *node, l listen, o *options, flags control.ServiceFla
 		}
 		r.errorf(l.at, `without a port the service takes all, which needs persistence: add %s, or persistent = "6m"`, how)
 	}
+	if o.latency {
+		if r.measured++; r.measured == control.MostMeasured+1 {
+			r.overAt = l.at
+		}
+	}
 	name := l.id.String()
 	if first, twice := r.services[name]; twice {
 		r.errorf(l.at, "%s has a service already, at %s", name, first)

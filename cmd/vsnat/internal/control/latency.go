@@ -15,6 +15,9 @@ type Measured interface {
 	Measure(m Measuring) error
 }
 
+// MostMeasured is how many services a director measures by themselves at most.
+const MostMeasured = 64
+
 // Measuring says what is to become of the record of how long packets take. What
 // it does not name stays as it is.
 type Measuring struct {

@@ -100,7 +100,7 @@ func (d *daemon) measureDeclared(want []control.ServiceID) error {
 		}
 	}
 	m.Record = want
-	if err := d.Measure(m); err != nil {
+	if err := d.measure(m); err != nil {
 		return err
 	}
 	d.declared.measured = want

@@ -227,6 +227,7 @@ func TestDeclaredLatency(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	d.apply(t, addService(id))
 	if err := d.Measure(control.Measuring{Record: []control.ServiceID{id}}); err != nil {
 		t.Fatal(err)
 	}

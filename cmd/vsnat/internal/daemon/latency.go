@@ -81,7 +81,7 @@ const (
 	slowestTold = 20
 	// servicesMeasured bounds the services that are measured by themselves: each takes
 	// 60 kB for every NIC.
-	servicesMeasured = 64
+	servicesMeasured = control.MostMeasured
 )
 
 // measured is what is measured besides the workers' records. nics.mu guards it.
@@ -124,8 +124,35 @@ func (n *nics) keepRecord(q *queue) {
 
 var _ control.Measured = (*daemon)(nil)
 
-// Measure implements [control.Measured].
+// Measure implements [control.Measured]. A service that there is not is refused: a
+// slip must not look like a service without packets.
 func (d *daemon) Measure(m control.Measuring) error {
+	for _, id := range m.Record {
+		if _, err := d.Service(id); err != nil {
+			return err
+		}
+	}
+	for _, id := range m.Forget {
+		if d.nics.measures(serviceKey(&id)) {
+			continue // of a service that was deleted
+		}
+		if _, err := d.Service(id); err != nil {
+			return err
+		}
+	}
+	return d.measure(m)
+}
+
+// measures reports whether a service is measured by itself.
+func (n *nics) measures(k nat.ServiceKey) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	_, ok := n.measured.services[k]
+	return ok
+}
+
+// measure is Measure for services that may be still to come.
+func (d *daemon) measure(m control.Measuring) error {
 	n := d.nics
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -154,11 +154,17 @@ func TestLatencyRecord(t *testing.T) {
 	if err := d.Measure(control.Measuring{Forget: []control.ServiceID{web}}); err != nil || len(report().Services) != 0 {
 		t.Errorf("%v, %+v", err, report().Services)
 	}
+	none := control.ServiceID{Family: control.IPv4, Protocol: control.UDP, Address: vip.Addr(), Port: vip.Port()}
+	for _, m := range []control.Measuring{{Record: []control.ServiceID{web, none}}, {Forget: []control.ServiceID{none}}} {
+		if err := d.Measure(m); !errors.Is(err, syscall.ESRCH) || len(report().Services) != 0 {
+			t.Errorf("a service that there is not: %v, %d are measured", err, len(report().Services))
+		}
+	}
 	var many control.Measuring
 	for i := range servicesMeasured + 1 {
 		many.Record = append(many.Record, control.ServiceID{Family: control.IPv4, Protocol: control.TCP, Address: netip.MustParseAddr("192.0.2.9"), Port: uint16(1 + i)})
 	}
-	if err := d.Measure(many); !errors.Is(err, syscall.ENOSPC) || len(report().Services) != 0 {
+	if err := d.measure(many); !errors.Is(err, syscall.ENOSPC) || len(report().Services) != 0 {
 		t.Errorf("%v, %d services", err, len(report().Services))
 	}
 }

@@ -3,6 +3,7 @@ package plan
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,6 +27,11 @@ func differing(from, to []Field) (all []Field) {
 		}
 	}
 	return all
+}
+
+// saying returns the fields that say something.
+func saying(fields []Field) []Field {
+	return slices.DeleteFunc(fields, func(f Field) bool { return f.To == "" })
 }
 
 // serviceFields returns a service's options. What does not matter, or is as
@@ -157,12 +163,11 @@ func yes(b bool) string {
 	return ""
 }
 
-// describe returns the fields that say something, as "wlc, persistent 6m".
+// describe returns what fields say, as "wlc, persistent 6m".
 func describe(fields []Field) string {
 	var words []string
 	for _, f := range fields {
 		switch {
-		case f.To == "":
 		case f.Name == "scheduler" || f.Name == "method" || f.To == "yes":
 			if f.To == "yes" {
 				words = append(words, f.Name)

@@ -138,7 +138,7 @@ func (d *differ) service(was, is, w *Service) {
 	id := w.ServiceID.String()
 	if is == nil {
 		same := was != nil && len(serviceDiffers(was, w)) == 0 && sameServers(was, w)
-		d.put(Change{Action: Add, Kind: KindService, Service: id, Name: w.Name, Fields: serviceFields(&w.Service), Servers: len(w.Servers), service: w}, same)
+		d.put(Change{Action: Add, Kind: KindService, Service: id, Name: w.Name, Fields: saying(serviceFields(&w.Service)), Servers: len(w.Servers), service: w}, same)
 		if same && !d.undo {
 			return // its servers went with it
 		}
@@ -194,7 +194,7 @@ func (d *differ) service(was, is, w *Service) {
 func addServer(w *Service, s *Server) Change {
 	return Change{
 		Action: Add, Kind: KindServer, Service: w.ServiceID.String(), Name: w.Name, Server: serverKey(s).String(),
-		Fields: serverFields(&s.RealServer), service: w, server: s,
+		Fields: saying(serverFields(&s.RealServer)), service: w, server: s,
 	}
 }
 

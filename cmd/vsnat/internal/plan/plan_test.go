@@ -229,6 +229,13 @@ func TestPrint(t *testing.T) {
 			t.Errorf("%d columns: %s", len(l), l)
 		}
 	}
+	for _, c := range p.Changes {
+		for _, f := range c.Fields {
+			if f.From == "" && f.To == "" {
+				t.Errorf("%s %s %s%s: %s says nothing", c.Action, c.Kind, c.Service, c.Server, f.Name)
+			}
+		}
+	}
 	if b, err := json.Marshal(p); err != nil || !strings.Contains(string(b), `{"action":"drain","kind":"server","service":"tcp:192.0.2.1:80","name":"web","server":"10.0.0.11:80","fields":[{"name":"weight","from":"1","to":"0"}],"active":3,"inactive":4}`) {
 		t.Errorf("%v\n%s", err, b)
 	}
