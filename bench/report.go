@@ -128,7 +128,8 @@ func (r *PaperResult) shares(p *printer) {
 	}
 	for _, s := range r.Shares {
 		if s.Lost != "" {
-			p.line("  %-15s  not known: %s", s.Server, strings.TrimPrefix(s.Lost, "lab: "))
+			p.line("  %-15s  not known:", s.Server)
+			p.line("    %s", strings.TrimPrefix(s.Lost, "lab: "))
 			continue
 		}
 		p.line("  %-15s %8d %6.2f %% %s", s.Server, s.Served, 100*float64(s.Served)/float64(max(sum, 1)), bar(float64(s.Served), float64(most)))

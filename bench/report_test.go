@@ -108,7 +108,7 @@ func TestReportWithoutAServer(t *testing.T) {
 	var b strings.Builder
 	r.WriteReport(&b)
 	checkWidth(t, b.String())
-	for _, want := range []string{"10.0.100.13      not known: the page server of server3 has ended (signal: killed)", "33.34 %", "What became of every frame", "10002 requests were not answered"} {
+	for _, want := range []string{"10.0.100.13      not known:\n    the page server of server3 has ended (signal: killed)", "33.34 %", "What became of every frame", "10002 requests were not answered"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())
 		}

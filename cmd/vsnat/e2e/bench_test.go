@@ -153,7 +153,7 @@ func TestBenchPaperLosesAServer(t *testing.T) {
 	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 1 {
 		t.Errorf("%v after a server was killed", err)
 	}
-	for _, want := range []string{"Table III", "10.0.100.12      not known: the page server of server2 has ended (signal: killed)", "What became of every frame"} {
+	for _, want := range []string{"Table III", "10.0.100.12      not known:\n    the page server of server2 has ended (signal: killed)", "What became of every frame"} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}

@@ -60,6 +60,9 @@ namespaces. Exit status 1 if a request failed, or a server ended in its midst.`,
 			if _, err := sched.New(scheduler); err != nil {
 				return fmt.Errorf("invalid argument %q for --scheduler: choose one of %s", scheduler, strings.Join(sched.Names(), ", "))
 			}
+			if err := writable(file); err != nil {
+				return err
+			}
 			if lab.Missing() != "" {
 				return isolated()
 			}
@@ -113,6 +116,26 @@ func paper(cmd *cobra.Command, cfg bench.PaperConfig, file string) error {
 	}
 	if n := res.Failed(); n > 0 {
 		return fmt.Errorf("bench: %d requests failed", n)
+	}
+	return nil
+}
+
+// writable returns why a result could not be written to the file, "" is none: before
+// the time is spent.
+func writable(file string) error {
+	if file == "" {
+		return nil
+	}
+	_, missing := os.Stat(file)
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE, 0o644)
+	if err == nil {
+		err = f.Close()
+	}
+	if err == nil && missing != nil {
+		err = os.Remove(file)
+	}
+	if err != nil {
+		return fmt.Errorf("bench: the result cannot be written: %w", err)
 	}
 	return nil
 }

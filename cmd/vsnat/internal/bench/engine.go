@@ -55,6 +55,9 @@ figures are.`,
 					return fmt.Errorf("invalid argument %d for --sizes: from 1 to %d connections", n, maxSize)
 				}
 			}
+			if err := writable(file); err != nil {
+				return err
+			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
 			defer stop()
 			progress := newProgress(cmd.ErrOrStderr())

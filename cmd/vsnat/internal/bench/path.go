@@ -66,6 +66,9 @@ with --quick about half a one. Exit status 0 whatever the figures are.`,
 			if err := checkPath(&cfg, names); err != nil {
 				return err
 			}
+			if err := writable(file); err != nil {
+				return err
+			}
 			if lab.Missing() != "" {
 				return isolated()
 			}

@@ -50,7 +50,7 @@ func (p *progress) step(what string, done, of int) {
 		_ = p.bar.Set(done) // a bar that cannot be drawn stops nothing
 	case !p.tty && time.Since(p.last) >= lineEvery:
 		p.last = time.Now()
-		fmt.Fprintf(p.w, "%s: %d of %d requests\n", what, done, of)
+		fmt.Fprintf(p.w, "%s: %d of %d\n", what, done, of)
 	}
 }
 
@@ -60,14 +60,14 @@ func (p *progress) interrupted(ctx context.Context, err error) error {
 	if ctx.Err() == nil {
 		return err
 	}
-	text := "bench: interrupted: " + p.what
+	said := "bench: interrupted: " + p.what
 	if p.of > 0 {
-		text += fmt.Sprintf(", %d of %d done", p.done, p.of)
+		said += fmt.Sprintf(", %d of %d done", p.done, p.of)
 	}
-	if err.Error() == context.Canceled.Error() {
-		return errors.New(text + "; there are no figures, and nothing is left behind")
+	if text := err.Error(); text == context.Canceled.Error() || text == context.Cause(ctx).Error() {
+		return errors.New(said + "; there are no figures, and nothing is left behind")
 	}
-	return fmt.Errorf("%s; there are no figures: %w", text, err)
+	return fmt.Errorf("%s; there are no figures: %w", said, err)
 }
 
 func (p *progress) finish() {

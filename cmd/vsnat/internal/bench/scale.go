@@ -2,7 +2,9 @@ package bench
 
 import (
 	"fmt"
+	"os"
 	"os/signal"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -74,6 +76,14 @@ With --docs DIR the figures go into DIR/scale.md, and pictures beside it.`,
 					if n < o.least || n > o.most {
 						return fmt.Errorf("invalid argument %d for --%s: from %d to %d", n, o.option, o.least, o.most)
 					}
+				}
+			}
+			if err := writable(file); err != nil {
+				return err
+			}
+			if docs != "" {
+				if _, err := os.Stat(filepath.Join(docs, "scale.md")); err != nil {
+					return fmt.Errorf("invalid argument %q for --docs: the directory has no scale.md to put figures into: %w", docs, err)
 				}
 			}
 			director := 0.0
