@@ -5,6 +5,7 @@ import (
 
 	"vsnat/conntrack"
 	"vsnat/conntrack/state"
+	"vsnat/nat/forward"
 	"vsnat/nat/wire"
 	"vsnat/nic"
 )
@@ -128,8 +129,8 @@ func (w *Worker) onwardOut(i int, q *plain, f *nic.Frame, s *conntrack.Shard, c 
 
 // wrapPlain puts the packet into the tunnel to server d if it fits as it is.
 func (w *Worker) wrapPlain(q *plain, f *nic.Frame, hop *nic.Hop, d *dest, c *conntrack.Conn) bool {
-	t := d.tunnel.load()
-	n := t.Overhead(!is4(&c.Dest))
+	t, over4 := d.tunnel.load(), is4(&c.Dest)
+	n := t.Overhead(!over4)
 	vnet := binary.LittleEndian.Uint16(f.Buf) // flags and type of a super-frame
 	if q.length+n > d.pathMTU.below(hop.MTU, w.now) || q.length+n > maxPacket || vnet&^nic.VNetDataValid != 0 ||
 		hop.Src == (Addr{}) || w.tunnels.frames == nil || !f.Prepend(n) {
@@ -141,7 +142,11 @@ func (w *Worker) wrapPlain(q *plain, f *nic.Frame, hop *nic.Hop, d *dest, c *con
 	f.VNet().Clear()
 	head, ip := f.Buf[plainIP:], wire.IP(f.Buf[plainIP+n:])
 	ip.DecTTL()
-	if pmtu, port := w.snap.settings.PMTUDisc, w.tunnelPort(q.hash, c, t.Type); t.Plain4(&c.Dest) {
+	pmtu, port := w.snap.settings.PMTUDisc, uint16(0)
+	if t.Type == forward.GUE {
+		port = w.tunnelPort(q.hash, c, t.Type)
+	}
+	if over4 && t.Flags == 0 {
 		df, id := !q.v6 && pmtu && wire.IPv4(ip).DontFragment(), uint16(0)
 		if !df {
 			id = uint16(w.nextID())

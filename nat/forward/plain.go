@@ -6,9 +6,6 @@ import (
 	"vsnat/nat/wire"
 )
 
-// Plain4 reports whether [Tunnel.PutPlain4] can write the tunnel's header to dst.
-func (t Tunnel) Plain4(dst *[16]byte) bool { return t.Flags == 0 && wire.Is4(dst) }
-
 // PutPlain4 does what [Outer.Around] and [Outer.Put] do, in one go, for a tunnel over
 // IPv4 without a checksum: it writes the header to the first n bytes of b, the tunnel's
 // overhead, which the packet follows. id is the identification of a packet that may be
