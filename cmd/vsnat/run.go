@@ -61,6 +61,9 @@ SIGINT ends the director; nothing of it is left on the host.`,
 			if cfg.Threads < 0 || cfg.Threads > config.MaxThreads {
 				return fmt.Errorf("invalid argument %d for --threads: 1 to %d, or 0 for half as many as CPUs", cfg.Threads, config.MaxThreads)
 			}
+			if cfg.Queues < 0 || cfg.Queues > config.MaxThreads {
+				return fmt.Errorf("invalid argument %d for --queues: 1 to %d, or 0 for as many as threads", cfg.Queues, config.MaxThreads)
+			}
 			if cfg.Spin < 0 {
 				return fmt.Errorf("invalid argument %v for --spin: 0 or more", cfg.Spin)
 			}
@@ -86,13 +89,14 @@ SIGINT ends the director; nothing of it is left on the host.`,
 	f.StringVar(&cfg.Guard, "guard", "auto", "what keeps the host's stack away from our packets: auto, tcx, nft or off")
 	f.IntVar(&cfg.MaxConns, "max-conns", 1<<20, "bound on connections, 128 bytes each")
 	f.IntVar(&cfg.Threads, "threads", 0, "threads that serve the NICs (default half as many as CPUs, at least 1)")
+	f.IntVar(&cfg.Queues, "queues", 0, "receive queues of each NIC, over which its flows are spread (default as many as threads, at most 4)")
 	f.DurationVar(&cfg.Spin, "spin", 50*time.Microsecond, "how long a thread looks for more packets before it sleeps, at most: less where that finds none")
 	f.DurationVar(&cfg.Budget, "budget", 100*time.Microsecond, "what a packet may take, for the latency report")
 	f.StringVar(&cfg.Pprof, "pprof", "", "let go tool pprof ask for profiles at this `ADDRESS:PORT`, or socket if there is a slash in it; whoever reaches it may")
 	f.BoolVar(&debug, "debug", false, "log more")
 	complete.Flags(cmd, map[string]complete.Func{
 		"config": complete.TOML, "interface": complete.NICs, "guard": complete.Words("auto", guard.TCX, guard.NFT, daemon.GuardOff),
-		"max-conns": complete.Nothing, "threads": complete.Nothing, "spin": complete.Nothing, "budget": complete.Nothing,
+		"max-conns": complete.Nothing, "threads": complete.Nothing, "queues": complete.Nothing, "spin": complete.Nothing, "budget": complete.Nothing,
 	})
 	return cmd
 }
@@ -123,6 +127,7 @@ func useFile(cmd *cobra.Command, cfg *daemon.Config, group *string, path string)
 		{"guard", d.Guard != "", func() { cfg.Guard = d.Guard }},
 		{"max-conns", d.MaxConns != 0, func() { cfg.MaxConns = d.MaxConns }},
 		{"threads", d.Threads != 0, func() { cfg.Threads = d.Threads }},
+		{"queues", d.Queues != 0, func() { cfg.Queues = d.Queues }},
 		{"spin", d.Spin != nil, func() { cfg.Spin = *d.Spin }},
 		{"budget", d.Budget != 0, func() { cfg.Budget = d.Budget }},
 		{"socket", d.Socket != "" && os.Getenv("VSNAT_SOCKET") == "", func() { cfg.Socket = d.Socket }},

@@ -45,6 +45,8 @@ type Config struct {
 	// About 130 bytes of it are the kernel's. Frames that are longer take a way
 	// of their own, which costs a system call for a batch of them.
 	SlotSize int
+
+	shut bool // no frame is let in yet
 }
 
 // The ring's default size: 8 MiB in all.
@@ -156,6 +158,11 @@ func open(cfg Config, ifi *net.Interface) (_ *Device, err error) {
 	}
 	if d.tx, err = openSender(ifi); err != nil {
 		return nil, err
+	}
+	if cfg.shut {
+		if err := shutOff(fd); err != nil {
+			return nil, err
+		}
 	}
 	if err := bindAll(fd, ifi.Index); err != nil {
 		return nil, err

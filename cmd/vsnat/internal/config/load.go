@@ -92,7 +92,7 @@ func Parse(files ...File) (*Config, Problems) {
 
 // home tells where a key belongs that stands in another table.
 var home = map[string]string{
-	"nics": "[director]", "guard": "[director]", "max_conns": "[director]", "threads": "[director]", "spin": "[director]", "budget": "[director]",
+	"nics": "[director]", "guard": "[director]", "max_conns": "[director]", "threads": "[director]", "queues": "[director]", "spin": "[director]", "budget": "[director]",
 	"socket": "[director]", "socket_group": "[director]", "drift": "[director]",
 	"tcp_fin": "[timeouts]",
 	"listen":  "[service.NAME]", "scheduler": "[service.NAME] or [defaults]", "persistent": "[service.NAME] or [defaults]",
@@ -170,6 +170,11 @@ func (r *reader) director(e *entry) {
 		"threads": func(e *entry) {
 			if v, ok := r.number(e.value, 1, MaxThreads); ok {
 				d.Threads = int(v)
+			}
+		},
+		"queues": func(e *entry) {
+			if v, ok := r.number(e.value, 1, MaxThreads); ok {
+				d.Queues = int(v)
 			}
 		},
 		"spin": func(e *entry) {

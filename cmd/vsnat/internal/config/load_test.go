@@ -113,6 +113,7 @@ nics = ["eth0", "eth1.5"]
 guard = "nft"
 max_conns = 2_000
 threads = 3
+queues = 2
 spin = "0s"
 budget = "250us"
 socket = "/tmp/s"
@@ -151,7 +152,7 @@ server = [{ address = "[fd00::1]:5353" }]
 `)
 	spin := time.Duration(0)
 	if want := (Director{
-		NICs: []string{"eth0", "eth1.5"}, Guard: "nft", MaxConns: 2000, Threads: 3, Spin: &spin, Budget: 250 * time.Microsecond,
+		NICs: []string{"eth0", "eth1.5"}, Guard: "nft", MaxConns: 2000, Threads: 3, Queues: 2, Spin: &spin, Budget: 250 * time.Microsecond,
 		Socket: "/tmp/s", SocketGroup: "lvs",
 	}); !reflect.DeepEqual(cfg.Director, want) {
 		t.Errorf("director %+v, want %+v", cfg.Director, want)

@@ -29,13 +29,14 @@ type Director struct {
 	Guard       string         // auto, tcx, nft or off
 	MaxConns    int            // bound on connections
 	Threads     int            // that serve the NICs
+	Queues      int            // of each NIC
 	Spin        *time.Duration // how long a thread looks for more packets before it sleeps, at most
 	Budget      time.Duration  // what a packet may take, for the latency report
 	Socket      string         // path of the control socket
 	SocketGroup string         // whose members may use it too
 }
 
-// MaxThreads bounds the threads that serve the NICs.
+// MaxThreads bounds the threads that serve the NICs, and the queues of each.
 const MaxThreads = 256
 
 // Drift is what a reload does about what others than the file have changed.

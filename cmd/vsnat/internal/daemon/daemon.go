@@ -46,6 +46,7 @@ type Config struct {
 	Guard    string        // "" for the best there is, guard.TCX, guard.NFT or GuardOff
 	MaxConns int           // bound on connections
 	Threads  int           // that serve the NICs; 0 chooses
+	Queues   int           // of each NIC; 0 chooses
 	Spin     time.Duration // how long a thread looks for more frames before it sleeps, at most
 	Budget   time.Duration // what a packet may take, for the latency report
 	Pprof    string        // where profiles are to be had: a TCP address, or the path of a socket; "" nowhere
@@ -122,6 +123,9 @@ func Run(ctx context.Context, cfg Config, logger *zap.Logger, ready func()) (err
 	}
 	if cfg.Threads == 0 {
 		cfg.Threads = threads(runtime.NumCPU())
+	}
+	if cfg.Queues == 0 {
+		cfg.Queues = queues(cfg.Threads)
 	}
 	shareScheduler(cfg.Threads)
 	listener, err := control.ListenGroup(cfg.Socket, cfg.Group)
@@ -356,6 +360,9 @@ func (d *daemon) guardKind() string {
 func (d *daemon) own() error {
 	have := d.engine.Owned()
 	d.kept = addresses(have.Servers)
+	if d.nics != nil { // at the start there are no services yet
+		d.warnings.tell(d.log, "steering", d.nics.steer(have.Services))
+	}
 	d.warnOfPorts(have.Ports)
 	d.routes.Keep(slices.Collect(maps.Keys(d.kept)))
 	if d.guard == nil {

@@ -10,36 +10,55 @@ import (
 // hand is a thread as control sees it. nics.mu guards it.
 type hand struct {
 	*thread
+	number  int         // among those that are not alone
 	ways    map[int]way // out, by ifindex
 	list    []*queue    // that it serves, or will once it has its ways out
 	alone   bool        // its only queue's device can only be waited for by itself
 	started bool
 }
 
-// handFor returns the thread that is to serve one more queue, of that device: the one
-// with the fewest, or a new one as long as there are not as many as there shall be.
-func (n *nics) handFor(dev nic.Device) (*hand, error) {
-	_, polled := dev.(nic.Polled)
-	var least *hand
-	shared := 0
-	for _, h := range n.hands {
-		if h.alone {
-			continue
+// handsFor returns the threads that are to serve the queues of a NIC. Queues of the
+// same number have the same thread, whichever NIC they are of.
+func (n *nics) handsFor(devs []nic.Device) (all []*hand, err error) {
+	for i, dev := range devs {
+		number := i % max(n.d.cfg.Threads, 1)
+		if len(devs) == 1 {
+			number = n.least()
 		}
-		shared++
-		if least == nil || len(h.list) < len(least.list) {
-			least = h
+		h, err := n.handFor(dev, number)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, h)
+	}
+	return all, nil
+}
+
+// least returns the number of the thread with the fewest queues.
+func (n *nics) least() int {
+	count := make([]int, max(n.d.cfg.Threads, 1))
+	for _, h := range n.hands {
+		if !h.alone {
+			count[h.number] = len(h.list)
 		}
 	}
-	if polled && least != nil && shared >= n.d.cfg.Threads {
-		return least, nil
+	return slices.Index(count, slices.Min(count))
+}
+
+// handFor returns the thread of that number, or one for this device alone.
+func (n *nics) handFor(dev nic.Device, number int) (*hand, error) {
+	_, polled := dev.(nic.Polled)
+	for _, h := range n.hands {
+		if polled && !h.alone && h.number == number {
+			return h, nil
+		}
 	}
 	sleeper, err := newSleeper()
 	if err != nil {
 		return nil, err
 	}
 	d := n.d
-	h := &hand{ways: map[int]way{}, alone: !polled, thread: &thread{
+	h := &hand{number: number, ways: map[int]way{}, alone: !polled, thread: &thread{
 		epoch: d.epoch, ask: d.ask, log: d.log, done: make(chan struct{}), sleeper: sleeper, spin: spin{bound: d.cfg.Spin},
 	}}
 	h.queues.Store(&[]*queue{})

@@ -109,21 +109,21 @@ func leastMTU(links []nic.Link, wanted func(*nic.Link) bool) int {
 
 // openFor opens the interface of that number: a NIC, behind the guard, or the port to
 // the host.
-func (n *nics) openFor(index int) (nic.Device, error) {
+func (n *nics) openFor(index int) ([]nic.Device, error) {
 	if n.host != nil && n.host.Index() == index {
-		return n.host, nil
+		return []nic.Device{n.host}, nil
 	}
 	if n.d.guard == nil {
-		return n.openDevice(index)
+		return n.openDevices(index, n.d.cfg.Queues, n.vips)
 	}
 	if err := n.d.guard.Attach(index); err != nil {
 		return nil, err
 	}
-	dev, err := n.openDevice(index)
+	devs, err := n.openDevices(index, n.d.cfg.Queues, n.vips)
 	if err != nil {
 		n.letGo(index)
 	}
-	return dev, err
+	return devs, err
 }
 
 // senderFor opens a way out by the interface of that number.

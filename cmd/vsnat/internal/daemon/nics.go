@@ -21,15 +21,16 @@ import (
 type nics struct {
 	d *daemon
 
-	openDevice func(index int) (nic.Device, error)
-	openSender func(index int) (sender, error)
-	openHost   func(mtu int) (hostDevice, error)
+	openDevices func(index, queues int, vips []nic.Addr) ([]nic.Device, error)
+	openSender  func(index int) (sender, error)
+	openHost    func(mtu int) (hostDevice, error)
 
 	mu    sync.Mutex // guards all below
 	taken map[int]*taken
 	hands []*hand
 	host  hostDevice      // the port to the host's own stack; nil is none
 	past  map[string]past // of NICs that are gone, by name
+	vips  []nic.Addr      // virtual addresses, in order, by which NICs with several queues are steered
 
 	measured measured
 }
@@ -68,13 +69,13 @@ type sender interface {
 
 func newNICs(d *daemon) *nics {
 	return &nics{
-		d:          d,
-		openDevice: func(index int) (nic.Device, error) { return afpacket.Open(afpacket.Config{Index: index}) },
-		openSender: func(index int) (sender, error) { return afpacket.OpenSender(index) },
-		openHost:   openTUN,
-		taken:      map[int]*taken{},
-		past:       map[string]past{},
-		measured:   measured{since: time.Now()},
+		d:           d,
+		openDevices: openQueues,
+		openSender:  func(index int) (sender, error) { return afpacket.OpenSender(index) },
+		openHost:    openTUN,
+		taken:       map[int]*taken{},
+		past:        map[string]past{},
+		measured:    measured{since: time.Now()},
 	}
 }
 
@@ -123,20 +124,27 @@ func (n *nics) reconcile(routes nic.Routes) error {
 
 // open puts the guard on the NIC and then takes its frames.
 func (n *nics) open(index int, name string) error {
-	dev, err := n.openFor(index)
+	devs, err := n.openFor(index)
 	if err != nil {
 		return fmt.Errorf("daemon: NIC %s: %w", name, err)
 	}
-	h, err := n.handFor(dev)
+	hands, err := n.handsFor(devs)
 	if err != nil {
+		for _, dev := range devs {
+			err = errors.Join(err, dev.Close())
+		}
 		n.letGo(index)
-		return errors.Join(err, dev.Close())
+		return err
 	}
-	q := &queue{dev: dev, worker: n.d.engine.NewWorker(index)}
-	n.startRecord(q)
-	h.give(q)
-	n.taken[index] = &taken{name: name, index: index, queues: []*queue{q}}
-	n.d.log.Info("NIC joins", zap.String("nic", name), zap.Int("index", index))
+	t := &taken{name: name, index: index}
+	for i, dev := range devs {
+		q := &queue{dev: dev, worker: n.d.engine.NewWorker(index)}
+		n.startRecord(q)
+		hands[i].give(q)
+		t.queues = append(t.queues, q)
+	}
+	n.taken[index] = t
+	n.d.log.Info("NIC joins", zap.String("nic", name), zap.Int("index", index), zap.Int("queues", len(devs)))
 	return nil
 }
 

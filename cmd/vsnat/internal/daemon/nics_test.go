@@ -114,6 +114,14 @@ func (w *wires) at(index int) (*mem.Device, *host) {
 	return w.dev[index], w.host[index]
 }
 
+func (w *wires) devices(index, _ int, _ []nic.Addr) ([]nic.Device, error) {
+	dev, err := w.device(index)
+	if err != nil {
+		return nil, err
+	}
+	return []nic.Device{dev}, nil
+}
+
 func (w *wires) device(index int) (nic.Device, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -168,7 +176,7 @@ func newDaemon(t *testing.T, indexes ...int) (*daemon, *wires, *fakeRoutes) {
 	}
 	w := &wires{t: t, dev: map[int]*mem.Device{}, host: map[int]*host{}, refuse: map[int]bool{}}
 	d.nics = newNICs(d)
-	d.nics.openDevice, d.nics.openSender = w.device, w.sender
+	d.nics.openDevices, d.nics.openSender = w.devices, w.sender
 	t.Cleanup(func() {
 		d.nics.close()
 		if n := w.open.Load(); n != 0 {
@@ -403,6 +411,14 @@ func TestStatusAndLatency(t *testing.T) {
 	}
 	if _, err := d.Report("none"); err == nil {
 		t.Error("a report that there is none of")
+	}
+}
+
+func TestQueuesByDefault(t *testing.T) {
+	for threads, want := range map[int]int{1: 1, 3: 3, 32: mostQueues} {
+		if got := queues(threads); got != want {
+			t.Errorf("%d threads: %d, want %d", threads, got, want)
+		}
 	}
 }
 

@@ -3,9 +3,11 @@ package daemon
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"vsnat/nat"
 	"vsnat/nat/wire"
 	"vsnat/nic"
 	"vsnat/nic/mem"
@@ -106,6 +108,80 @@ func TestThreadsAreSpread(t *testing.T) {
 	slices.Sort(counts)
 	if !slices.Equal(counts, []int{2, 3}) || len(d.nics.threads()) > 2 {
 		t.Errorf("queues by thread: %v", counts)
+	}
+}
+
+// several is a NIC with queues, of which only one receives; it keeps what it is steered
+// by.
+type several struct {
+	*polled
+	vips *[]nic.Addr
+}
+
+func (s several) Steer(vips []nic.Addr) error {
+	*s.vips = vips
+	return nil
+}
+
+// Queues of the same number have the same thread, counters of a NIC are those of all
+// its queues, and the virtual addresses that it is steered by follow the services.
+func TestQueues(t *testing.T) {
+	d, w, r := newPolledDaemon(t, 2, clientNIC, otherNIC)
+	d.cfg.Queues = 3
+	spare := 1000
+	var vips []nic.Addr
+	d.nics.openDevices = func(index, queues int, first []nic.Addr) (all []nic.Device, err error) {
+		vips = first
+		for range queues - 1 {
+			spare++
+			p, _ := newPolled(t, spare)
+			all = append(all, several{p, &vips})
+		}
+		dev, err := w.device(index)
+		return append(all, dev), err
+	}
+	d.mu.Lock()
+	err := d.own()
+	d.mu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.mustReconcile(t, r)
+	want := []nic.Addr{vip.Addr().As16()}
+	if !slices.Equal(vips, want) {
+		t.Errorf("opened with %v", vips)
+	}
+	w.passes(1, otherNIC)
+	eventually(t, "the frame is counted", func() bool { return d.nics.drops().NICs[0].Forwarded == 1 })
+	if s := d.status(); len(s.NICs) != 2 || s.NICs[0].Stats.RxFrames != 1 || len(d.nics.drops().NICs) != 2 {
+		t.Errorf("%+v", s.NICs)
+	}
+	if l := d.nics.latency(time.Second, time.Now()); len(l.NICs) != 2 || l.NICs[0].Receive.Count != 1 || len(l.Slowest) != 1 {
+		t.Errorf("%+v", l.NICs)
+	}
+	if len(d.nics.hands) != 2 || w.open.Load() != 4 {
+		t.Errorf("%d threads, %d ways out", len(d.nics.hands), w.open.Load())
+	}
+	for _, h := range d.nics.hands {
+		for _, taken := range d.nics.taken {
+			for i, q := range taken.queues {
+				if slices.Contains(h.list, q) != (i%2 == h.number) {
+					t.Errorf("queue %d of %s and thread %d", i, taken.name, h.number)
+				}
+			}
+		}
+	}
+	more := nat.Endpoint{Addr: server.Addr().As16(), Port: 1}
+	if err := d.nics.steer([]nat.Endpoint{more, {Addr: want[0], Port: 80}}); err != nil || len(vips) != 2 {
+		t.Errorf("%v, steered by %v", err, vips)
+	}
+	// One queue that fails is the NIC's failure.
+	w.polled[otherNIC].Remove()
+	eventually(t, "it is noticed", d.nics.taken[otherNIC].failed)
+	r.setLinks(link(clientNIC))
+	d.mustReconcile(t, r)
+	if n := len(*d.nics.hands[0].queues.Load()) + len(*d.nics.hands[1].queues.Load()); n != 3 {
+		t.Errorf("%d queues are left, want 3", n)
 	}
 }
 

@@ -130,6 +130,7 @@ func directorFields(d *config.Director) []Field {
 		{"guard", "", d.Guard},
 		{"max_conns", "", unlessZero(uint32(d.MaxConns))},
 		{"threads", "", unlessZero(uint32(d.Threads))},
+		{"queues", "", unlessZero(uint32(d.Queues))},
 		{"spin", "", spin},
 		{"budget", "", budget},
 		{"socket", "", d.Socket},
