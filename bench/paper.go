@@ -138,8 +138,8 @@ func Paper(ctx context.Context, cfg PaperConfig) (_ *PaperResult, err error) {
 			s.Served -= before[i].Served
 		}
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, err // it was that, and no server
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx) // it was that, and no server
 	}
 	if err := peer.Ask(ctx, l.Socket(), "latency", &res.Latency); err != nil {
 		return nil, err
@@ -235,7 +235,10 @@ func (cfg *PaperConfig) load(ctx context.Context, l *lab.Lab, what, address, por
 	}
 	res, readErr := cfg.follow(out, what, requests)
 	if err := cmd.Wait(); err != nil {
-		return nil, fmt.Errorf("bench: load on %s: %w: %s", address, errors.Join(ctx.Err(), err), stderr.String())
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx) // it was killed for that
+		}
+		return nil, fmt.Errorf("bench: load on %s: %w: %s", address, err, stderr.String())
 	}
 	return res, readErr
 }
