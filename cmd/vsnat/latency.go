@@ -59,8 +59,8 @@ latency = true in the configuration file.`,
 				}
 			}
 			switch {
-			case slowest < 0:
-				return fmt.Errorf("invalid argument %d for --slowest: 0 or more", slowest)
+			case slowest < 0 || slowest > daemon.MostSlowest:
+				return fmt.Errorf("invalid argument %d for --slowest: from 0 to %d", slowest, daemon.MostSlowest)
 			case (record || forget) && !name.given():
 				return errors.New("required flag: one of -t VIP:PORT, -u VIP:PORT and -f MARK names the service")
 			case record:
@@ -98,7 +98,7 @@ latency = true in the configuration file.`,
 	f.BoolVar(&record, "record", false, "measure this service by itself from now on")
 	f.BoolVar(&forget, "forget", false, "do not measure this service by itself any more")
 	f.BoolVar(&explained, "explain", false, "tell what would be decided about the slowest packets now, as vsnat explain does")
-	f.IntVar(&slowest, "slowest", 5, "how many of the slowest packets to show, at most 20")
+	f.IntVar(&slowest, "slowest", 5, fmt.Sprintf("how many of the slowest packets to show, at most %d", daemon.MostSlowest))
 	cmd.MarkFlagsMutuallyExclusive("record", "forget")
 	return cmd
 }
@@ -112,6 +112,7 @@ func onlyService(r *daemon.Latency, id control.ServiceID) error {
 	r.Services = r.Services[i : i+1]
 	r.NICs = nil
 	r.Slowest = slices.DeleteFunc(r.Slowest, func(p daemon.SlowPacket) bool { return p.Service == nil || *p.Service != id })
+	r.Since = r.Services[0].Since
 	r.Times = daemon.Times{Verdict: r.Services[0].Verdict, Receive: r.Services[0].Receive}
 	return nil
 }
@@ -141,7 +142,8 @@ func printLatency(w io.Writer, l *daemon.Latency) error {
 	}
 	if l.NICs != nil {
 		for i := range l.Services {
-			t.Line(l.Services[i].Service.String() + ":")
+			s := &l.Services[i]
+			t.Line(fmt.Sprintf("%s, in %s:", s.Service, human.Seconds(uint32(s.Since))))
 			row("pickup to verdict", &l.Services[i].Verdict)
 			row("receive to sent", &l.Services[i].Receive)
 		}
@@ -205,42 +207,9 @@ func printSlowest(w io.Writer, all []daemon.SlowPacket) error {
 			what += fmt.Sprintf(", service %s, server %s", *p.Service, p.Server)
 		}
 		t.Row("", what)
-		t.Row("", whereTo(p))
+		t.Row("", p.Where())
 	}
 	return t.Write(w)
-}
-
-// whereTo tells where a packet's time went, the longest part first, and what the
-// machine did meanwhile.
-func whereTo(p *daemon.SlowPacket) string {
-	parts := []struct {
-		name string
-		ns   int64
-	}{{"wake-up", p.WakeUp}, {"ring", p.Ring}, {"verdict", p.Parts.Verdict}, {"send", p.Send}}
-	slices.SortStableFunc(parts, func(a, b struct {
-		name string
-		ns   int64
-	},
-	) int {
-		return int(b.ns - a.ns)
-	})
-	var words []string
-	for _, part := range parts {
-		if part.ns > 0 {
-			words = append(words, part.name+" "+human.Nanoseconds(part.ns))
-		}
-	}
-	text := strings.Join(words, ", ")
-	if p.Batch > 1 {
-		text += fmt.Sprintf(", in a batch of %d", p.Batch)
-	}
-	if p.Gap > 0 {
-		text += "; scheduling gap of the machine " + human.Nanoseconds(p.Gap)
-	}
-	if p.GC > 0 {
-		text += "; garbage collection " + human.Nanoseconds(p.GC)
-	}
-	return text
 }
 
 func printMachine(w io.Writer, m *daemon.Machine) error {

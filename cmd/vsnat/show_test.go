@@ -151,7 +151,7 @@ func TestWhereTo(t *testing.T) {
 		{"awake, of several", daemon.SlowPacket{Batch: 3, Parts: latency.Parts{Ring: 2000, Verdict: 3000}}, "verdict 3µs, ring 2µs, in a batch of 3"},
 		{"not our fault", daemon.SlowPacket{Parts: latency.Parts{Send: 5000}, Gap: 4000, GC: 900}, "send 5µs; scheduling gap of the machine 4µs; garbage collection 900ns"},
 	} {
-		if got := whereTo(&c.p); got != c.want {
+		if got := c.p.Where(); got != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
 	}

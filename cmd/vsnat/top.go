@@ -22,8 +22,9 @@ func topCommand() *cobra.Command {
 against the budget, drops, and services with their servers, the busiest first.
 
 The latency, what became of frames, and drops are those since the last look; the
-bar is as full as the 99th percentile of latency fills the budget. Rates are the
-kernel's two-second estimates.
+bar is as full as the 99th percentile of latency fills the budget. The slowest
+packet is that of the last minute, with where its time went: vsnat latency tells
+which it was, and of others. Rates are the kernel's two-second estimates.
 
   q, Esc, ^C  ends             s  sorts by traffic, connections or name
   arrows, j, k, Page Up, Page Down, Home  move through the services

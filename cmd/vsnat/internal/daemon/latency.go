@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
 	"vsnat/cmd/vsnat/internal/control"
+	"vsnat/cmd/vsnat/internal/human"
 	"vsnat/cmd/vsnat/internal/latency"
 	"vsnat/nat"
 )
@@ -48,6 +50,7 @@ type NICLatency struct {
 // ServiceLatency is one service's part of a Latency.
 type ServiceLatency struct {
 	Service control.ServiceID `json:"service"`
+	Since   float64           `json:"since_s"` // how long its record is
 	Verdict latency.Summary   `json:"pickup_to_verdict"`
 	Receive latency.Summary   `json:"receive_to_sent"`
 }
@@ -76,9 +79,42 @@ type SlowPacket struct {
 	Now *control.Decision `json:"now,omitempty"`
 }
 
+// Where tells where a packet's time went, the longest part first, and what the
+// machine did meanwhile.
+func (p *SlowPacket) Where() string {
+	parts := []struct {
+		name string
+		ns   int64
+	}{{"wake-up", p.WakeUp}, {"ring", p.Ring}, {"verdict", p.Parts.Verdict}, {"send", p.Send}}
+	slices.SortStableFunc(parts, func(a, b struct {
+		name string
+		ns   int64
+	},
+	) int {
+		return int(b.ns - a.ns)
+	})
+	var words []string
+	for _, part := range parts {
+		if part.ns > 0 {
+			words = append(words, part.name+" "+human.Nanoseconds(part.ns))
+		}
+	}
+	text := strings.Join(words, ", ")
+	if p.Batch > 1 {
+		text += fmt.Sprintf(", in a batch of %d", p.Batch)
+	}
+	if p.Gap > 0 {
+		text += "; scheduling gap of the machine " + human.Nanoseconds(p.Gap)
+	}
+	if p.GC > 0 {
+		text += "; garbage collection " + human.Nanoseconds(p.GC)
+	}
+	return text
+}
+
 const (
-	// slowestTold is how many of the slowest packets are told.
-	slowestTold = 20
+	// MostSlowest is how many of the slowest packets are told.
+	MostSlowest = 20
 	// servicesMeasured bounds the services that are measured by themselves: each takes
 	// 60 kB for every NIC.
 	servicesMeasured = control.MostMeasured
@@ -87,8 +123,8 @@ const (
 // measured is what is measured besides the workers' records. nics.mu guards it.
 type measured struct {
 	since    time.Time
-	services map[nat.ServiceKey]struct{}
-	gone     [3]latency.Snapshot // of NICs that left: verdict, sent, receive
+	services map[nat.ServiceKey]time.Time // since when
+	gone     [3]latency.Snapshot          // of NICs that left: verdict, sent, receive
 }
 
 // startRecord gives a queue a new record.
@@ -127,17 +163,12 @@ var _ control.Measured = (*daemon)(nil)
 // Measure implements [control.Measured]. A service that there is not is refused: a
 // slip must not look like a service without packets.
 func (d *daemon) Measure(m control.Measuring) error {
-	for _, id := range m.Record {
-		if _, err := d.Service(id); err != nil {
-			return err
-		}
-	}
-	for _, id := range m.Forget {
+	for _, id := range slices.Concat(m.Record, m.Forget) {
 		if d.nics.measures(serviceKey(&id)) {
-			continue // of a service that was deleted
+			continue // it may have been deleted since
 		}
 		if _, err := d.Service(id); err != nil {
-			return err
+			return fmt.Errorf("daemon: %s: there is no such service: %w", id, syscall.ESRCH)
 		}
 	}
 	return d.measure(m)
@@ -158,20 +189,26 @@ func (d *daemon) measure(m control.Measuring) error {
 	defer n.mu.Unlock()
 	want := maps.Clone(n.measured.services)
 	if want == nil {
-		want = map[nat.ServiceKey]struct{}{}
+		want = map[nat.ServiceKey]time.Time{}
 	}
 	for i := range m.Forget {
 		delete(want, serviceKey(&m.Forget[i]))
 	}
+	now := time.Now()
 	for i := range m.Record {
-		want[serviceKey(&m.Record[i])] = struct{}{}
+		if k := serviceKey(&m.Record[i]); want[k].IsZero() {
+			want[k] = now
+		}
 	}
 	if len(want) > servicesMeasured {
 		return fmt.Errorf("daemon: at most %d services are measured by themselves: %w", servicesMeasured, syscall.ENOSPC)
 	}
 	n.measured.services = want
 	if m.Reset {
-		n.measured.since = time.Now()
+		for k := range want {
+			want[k] = now
+		}
+		n.measured.since = now
 		n.measured.gone = [3]latency.Snapshot{}
 	}
 	for q := range n.queues() {
@@ -219,7 +256,7 @@ func (n *nics) latency(budget time.Duration, now time.Time) *Latency {
 				receive.Add(&(*s)[k].receive)
 			}
 		}
-		r.Services = append(r.Services, ServiceLatency{serviceID(k), verdict.Summarize(r.Budget), receive.Summarize(r.Budget)})
+		r.Services = append(r.Services, ServiceLatency{serviceID(k), now.Sub(n.measured.services[k]).Seconds(), verdict.Summarize(r.Budget), receive.Summarize(r.Budget)})
 	}
 	n.slowest(r, now)
 	return r
@@ -247,7 +284,7 @@ func (n *nics) slowest(r *Latency, now time.Time) {
 		}
 	}
 	slices.SortFunc(all, func(a, b slow) int { return latency.Slower(&a.Packet, &b.Packet) })
-	for i := range all[:min(len(all), slowestTold)] {
+	for i := range all[:min(len(all), MostSlowest)] {
 		p := &all[i]
 		s := &p.Subject
 		told := SlowPacket{

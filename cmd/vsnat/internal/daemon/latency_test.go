@@ -94,7 +94,7 @@ func TestMeasureAllocatesNothing(t *testing.T) {
 	e, _ := newEngine(t)
 	dev, _ := newWire(t, clientNIC)
 	l := newOne(e, dev, ports{})
-	m := &measured{services: map[nat.ServiceKey]struct{}{serviceKey(&control.ServiceID{Family: control.IPv4, Protocol: control.TCP, Address: vip.Addr(), Port: vip.Port()}): {}}}
+	m := &measured{services: map[nat.ServiceKey]time.Time{serviceKey(&control.ServiceID{Family: control.IPv4, Protocol: control.TCP, Address: vip.Addr(), Port: vip.Port()}): {}}}
 	l.services.Store(m.records(nil))
 	b := nic.Batch{N: 1}
 	now := time.Now()
@@ -116,8 +116,12 @@ func TestLatencyRecord(t *testing.T) {
 	if l := report(); len(l.Services) != 0 || l.Receive.Count != 0 || len(l.NICs) != 2 {
 		t.Fatalf("%+v", l)
 	}
+	d.nics.measured.since = time.Now().Add(-time.Hour)
 	if err := d.Measure(control.Measuring{Record: []control.ServiceID{web}}); err != nil {
 		t.Fatal(err)
+	}
+	if l := report(); l.Since < 3600 || l.Services[0].Since > 60 {
+		t.Errorf("the record is %v s long, and of the service, which is asked for now, %v s", l.Since, l.Services[0].Since)
 	}
 	w.passes(1, otherNIC)
 	// The service's own record is written last.

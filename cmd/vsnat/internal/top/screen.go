@@ -56,6 +56,7 @@ func head(before, s *Sample, p paint) []string {
 			human.Count(t.CPS), human.Count(uint64(st.Services))),
 		fmt.Sprintf("traffic  in %s packets/s %sB/s, out %s packets/s %sB/s", human.Count(t.InPPS), human.Count(t.InBPS), human.Count(t.OutPPS), human.Count(t.OutBPS)),
 		latencyLine(before, s, p),
+		slowestLine(s),
 		framesLine(before, s, p),
 		dropsLine(before, s, p),
 	}
@@ -82,6 +83,20 @@ func latencyLine(before, s *Sample, p paint) string {
 		text = p.bad(text)
 	}
 	return "latency  " + text
+}
+
+// slowestLine says what delayed the slowest packet of the last minute, in the
+// columns that every terminal has: vsnat latency tells which it was, and of others.
+func slowestLine(s *Sample) string {
+	if len(s.Latency.Slowest) == 0 {
+		return "slowest  none in the last minute"
+	}
+	slow := &s.Latency.Slowest[0]
+	line := []rune(fmt.Sprintf("slowest  %s, %s ago: %s", human.Nanoseconds(slow.Total), human.Seconds(uint32(slow.Ago)), slow.Where()))
+	if len(line) > leastName+figuresAt {
+		line = append(line[:leastName+figuresAt-1], '…')
+	}
+	return string(line)
 }
 
 // framesLine says what became of the last frames.

@@ -81,7 +81,7 @@ func (m *model) key(key tea.KeyPressMsg) tea.Cmd {
 
 // headLines is how many lines there are above the table's rows: the director's,
 // a blank or what is wrong, and the titles.
-const headLines = 8
+const headLines = 9
 
 // room is how many rows fit.
 func (m *model) room() int { return max(m.height-headLines-1, 1) }

@@ -34,6 +34,9 @@ func figuresOf(services int, most uint64) *Sample {
 		Drops:   daemon.Drops{NICs: []daemon.NICDrops{{Received: most, Forwarded: most, Dropped: map[string]uint64{"no-connection": most, "bad-checksum": most, "neighbour-failed": most}, Balanced: true}}},
 		Latency: daemon.Latency{Budget: 100_000, Times: daemon.Times{Pickup: latency.Summarize(100_000, h)}},
 	}
+	s.Latency.Slowest = []daemon.SlowPacket{{
+		Total: 12_345_678, Ago: 59, Parts: latency.Parts{WakeUp: 100_000, Ring: 12_000_000, Verdict: 45_678, Send: 200_000}, Batch: 64, Gap: 11_000_000, GC: 1_000_000,
+	}}
 	for i := range services {
 		n := uint64(services - i)
 		server := func(last byte, state control.ServerState) control.ServerEntry {
@@ -87,13 +90,13 @@ func TestScreen(t *testing.T) {
 	}
 	m.Update(tea.WindowSizeMsg{Width: 80, Height: 24})
 	lines := screen(m)
-	for i, want := range map[int]string{3: "latency  [####----------] p50 30.1µs", 5: "drops    ", 8: "sctp:255.255.255.100:6… lblcr", 9: "  255.255.255.201:65535"} {
+	for i, want := range map[int]string{3: "latency  [####----------] p50 30.1µs", 4: "slowest  12.3ms, 59s ago: ring 12ms, ", 6: "drops    ", 9: "sctp:255.255.255.100:6… lblcr", 10: "  255.255.255.201:65535"} {
 		if !strings.HasPrefix(lines[i], want) {
 			t.Errorf("line %d is %q, want %q", i, lines[i], want)
 		}
 	}
 	press("pgdown")
-	if lines := screen(m); strings.Contains(lines[8], ".100:") || !strings.Contains(lines[23], "of 36") {
+	if lines := screen(m); strings.Contains(lines[9], ".100:") || !strings.Contains(lines[23], "of 36") {
 		t.Errorf("a page further:\n%s", strings.Join(lines, "\n"))
 	}
 	for range 10 {
@@ -104,11 +107,11 @@ func TestScreen(t *testing.T) {
 	}
 	m.first = 0
 	press("s")
-	if lines := screen(m); !strings.Contains(lines[8], ".108:") || !strings.Contains(lines[23], "sort: connections") {
+	if lines := screen(m); !strings.Contains(lines[9], ".108:") || !strings.Contains(lines[23], "sort: connections") {
 		t.Errorf("by connections:\n%s", strings.Join(lines, "\n"))
 	}
 	press("s")
-	if lines := screen(m); !strings.Contains(lines[8], ".100:") {
+	if lines := screen(m); !strings.Contains(lines[9], ".100:") {
 		t.Errorf("by name:\n%s", strings.Join(lines, "\n"))
 	}
 	if press("q") == nil {
@@ -121,11 +124,11 @@ func TestScreen(t *testing.T) {
 func TestTrouble(t *testing.T) {
 	first := figuresOf(1, 1000)
 	m := &model{now: first, width: 80, height: 24}
-	if lines := screen(m); lines[4] != "frames   -" || lines[5] != "drops    none now, 3000 in all" {
+	if lines := screen(m); lines[5] != "frames   -" || lines[6] != "drops    none now, 3000 in all" {
 		t.Errorf("at first: %q", lines)
 	}
 	_, cmd := m.Update(watch.Answer[*Sample]{Err: errors.New("nobody answers")})
-	if lines := screen(m); lines[6] != "nobody answers" || cmd == nil {
+	if lines := screen(m); lines[7] != "nobody answers" || cmd == nil {
 		t.Errorf("%q", lines)
 	}
 	anew := figuresOf(1, 10)
@@ -133,7 +136,7 @@ func TestTrouble(t *testing.T) {
 	anew.Drops.NICs[0].Balanced = false
 	m.Update(watch.Answer[*Sample]{Value: anew})
 	lines := screen(m)
-	if lines[6] != "" || lines[5] != "drops    none now, 30 in all" || !strings.Contains(lines[4], "does not balance") {
+	if lines[7] != "" || lines[6] != "drops    none now, 30 in all" || !strings.Contains(lines[5], "does not balance") {
 		t.Errorf("%q", lines)
 	}
 	if strings.Contains(m.View().Content, "\x1b[3") {
