@@ -32,6 +32,18 @@ func TestLayout(t *testing.T) {
 	}
 }
 
+// TestShardLayout holds what every search needs to one cache line, which no other shard
+// has a part of.
+func TestShardLayout(t *testing.T) {
+	shard := reflect.TypeFor[Shard]()
+	if f, _ := shard.FieldByName("table"); f.Offset != 64 {
+		t.Errorf("the first %d bytes are for searches, want 64", f.Offset)
+	}
+	if shard.Size()%64 != 0 {
+		t.Errorf("a shard has %d bytes, %d more than whole cache lines", shard.Size(), shard.Size()%64)
+	}
+}
+
 func TestStateName(t *testing.T) {
 	for _, c := range []struct {
 		conn Conn

@@ -22,6 +22,6 @@ func In(now, timeout int64) Deadline {
 func (s *Shard) ArmAs(c *Conn, d *Deadline) {
 	c.Expires, c.timeout = d.at, d.timeout
 	if c.due == 0 || d.due < c.due {
-		c.due = uint32(s.wheel.Set(uint32(c.ref), int64(d.due)))
+		s.set(c, d.due)
 	}
 }

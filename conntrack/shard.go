@@ -13,16 +13,18 @@ import (
 // Unlock is called with the lock held, and a *Conn it returns is good until
 // the lock is given up or the connection removed.
 type Shard struct {
+	// What every search needs is one cache line, and no other shard's.
 	mu      sync.Mutex
-	table   *Table // immutable
-	num     uint32 // immutable: its place in the table
+	index   index
 	records []Conn // immutable: those of the whole table
 
+	table *Table  // immutable
+	num   uint32  // immutable: its place in the table
 	own   numbers // of records
-	index index
-	wheel wheel.Wheel
 	exts  extensions
 	data  dataStore
+	wheel wheel.Wheel
+	_     [48]byte // up to a whole number of cache lines
 }
 
 // init makes the shard ready to have so many connections.
@@ -176,8 +178,17 @@ func (s *Shard) arm(c *Conn, now, timeout int64) {
 	at := now + min(max(timeout, 0), MaxTime-now)
 	c.Expires = at
 	if due := tickOf(at); c.due == 0 || due < c.due {
-		c.due = uint32(s.wheel.Set(uint32(c.ref), int64(due)))
+		s.set(c, due)
 	}
+}
+
+// set has the wheel ask about the connection in that tick, at the earliest in its next,
+// and not when it would have.
+func (s *Shard) set(c *Conn, due uint32) {
+	if c.due != 0 {
+		s.wheel.Del(uint32(c.ref), int64(c.due))
+	}
+	c.due = uint32(s.wheel.Set(uint32(c.ref), int64(due)))
 }
 
 // Remove takes the connection out of the table, releases its Control and frees
@@ -208,8 +219,9 @@ func (s *Shard) Remove(c *Conn) bool {
 func (s *Shard) Advance(now int64, fire func(*Conn), limit int) int {
 	now = min(now, MaxTime)
 	budget := limit
+	due := func(id uint32) int64 { return int64(s.record(id).due) }
 	for {
-		id := s.wheel.Next(now, &budget)
+		id := s.wheel.Next(now, &budget, due)
 		if id == 0 {
 			return limit - budget
 		}
@@ -221,7 +233,7 @@ func (s *Shard) Advance(now int64, fire func(*Conn), limit int) int {
 		if c.ref != 0 && c.due == 0 {
 			// Not before the tick after now: the wheel may stand in the
 			// middle of a jump to now.
-			c.due = uint32(s.wheel.Set(id, int64(max(tickOf(c.Expires), tickOf(now+1)))))
+			s.set(c, max(tickOf(c.Expires), tickOf(now+1)))
 		}
 	}
 }
@@ -260,7 +272,7 @@ func (s *Shard) claim(hash uint64, k *Key) *Conn {
 		}
 		s.movePort(c, old.ref)
 		if old.due != 0 {
-			c.due = uint32(s.wheel.Set(uint32(ref), int64(tickOf(c.Expires))))
+			s.set(c, tickOf(c.Expires))
 		}
 		w.drop(old)
 		return c
@@ -306,7 +318,7 @@ func (s *Shard) take() *Conn {
 func (s *Shard) drop(c *Conn) {
 	id := uint32(c.ref)
 	if c.due != 0 {
-		s.wheel.Del(id)
+		s.wheel.Del(id, int64(c.due))
 	}
 	s.leave(c)
 	s.freePort(c)

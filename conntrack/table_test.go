@@ -164,8 +164,8 @@ func TestBytes(t *testing.T) {
 		return table.Bytes()
 	}
 	full := fill()
-	if per := float64(full-empty) / n; per < 128+16+6 || per > 128+16+8 {
-		t.Errorf("%.1f bytes a connection, want 128, 16 of timer, and 6.4 of index", per)
+	if per := float64(full-empty) / n; per < 128+8+6 || per > 128+8+8 {
+		t.Errorf("%.1f bytes a connection, want 128, 8 of timer, and 6.4 of index", per)
 	}
 	for i := range table.Shards() {
 		s := &table.Shards()[i]

@@ -23,11 +23,8 @@ const (
 	levels = 7 // int64 nanoseconds are at most 2^37 ticks, and 7*6 > 38
 )
 
-// Node is one timer. due is 0 while it is not set.
-type Node struct {
-	next, prev uint32
-	due        int64
-}
+// Node is one timer: its place in a list. When it is due its owner knows.
+type Node struct{ next, prev uint32 }
 
 // Wheel is a timer wheel. It is empty and at time 0 when it was given its nodes by Init.
 type Wheel struct {
@@ -52,43 +49,39 @@ func TickOf(at int64) int64 {
 	return (at-1)>>tickBits + 1
 }
 
-// Init makes the wheel ready: timer i is nodes[i], zero while it is not set. Wheels may
+// Init makes the wheel ready: timer i is nodes[i]. Wheels may
 // have a slice in common, if no two use the same numbers.
 func (w *Wheel) Init(nodes []Node) { w.nodes = nodes }
 
-// Set sets timer id, or moves it if it is set, to the tick due, and returns
+// Set sets timer id, which is not set, to the tick due, and returns
 // the tick it is really due in: the next one if due is not after the current
 // tick. id is not 0.
 func (w *Wheel) Set(id uint32, due int64) int64 {
-	w.Del(id)
 	due = max(due, w.now+1)
 	w.place(id, due)
 	return due
 }
 
-// Del stops timer id if it is set.
-func (w *Wheel) Del(id uint32) {
+// Del stops timer id, which is set; due is the tick that Set returned.
+func (w *Wheel) Del(id uint32, due int64) {
 	n := w.node(id)
-	if n.due == 0 {
-		return
-	}
 	if n.next != 0 {
 		w.node(n.next).prev = n.prev
 	}
 	if n.prev != 0 {
 		w.node(n.prev).next = n.next
 	} else {
-		w.behead(id, n)
+		w.behead(id, n.next, due)
 	}
-	*n = Node{}
 }
 
 // Next says that it is now, in nanoseconds, and takes out and returns one of
 // the timers due, or 0. A now before the last one counts as the last one.
 //
 // Each timer handed out or moved down a level takes 1 from budget; without
-// budget Next returns 0 and goes on the next time.
-func (w *Wheel) Next(now int64, budget *int) uint32 {
+// budget Next returns 0 and goes on the next time. due says of a timer that is set what
+// Set returned.
+func (w *Wheel) Next(now int64, budget *int, due func(id uint32) int64) uint32 {
 	target := max(now>>tickBits, w.now)
 	for {
 		for w.down != 0 {
@@ -96,24 +89,30 @@ func (w *Wheel) Next(now int64, budget *int) uint32 {
 				return 0
 			}
 			*budget--
-			id := w.down
-			due := w.node(id).due
-			w.Del(id)
-			w.place(id, due)
+			id := w.pop(&w.down)
+			w.place(id, due(id))
 		}
-		if id := w.due; id != 0 {
+		if w.due != 0 {
 			if *budget <= 0 {
 				return 0
 			}
 			*budget--
-			w.Del(id)
-			return id
+			return w.pop(&w.due)
 		}
 		if w.now == target || !w.enter(target) {
 			w.now = target
 			return 0
 		}
 	}
+}
+
+// pop takes the first timer out of a list that is not empty.
+func (w *Wheel) pop(head *uint32) uint32 {
+	id := *head
+	if *head = w.node(id).next; *head != 0 {
+		w.node(*head).prev = 0
+	}
+	return id
 }
 
 // enter makes the next slot in use, if it begins no later than target, the
@@ -153,26 +152,25 @@ func (w *Wheel) place(id uint32, due int64) {
 		head = &w.slot[l][i]
 	}
 	n := w.node(id)
-	n.next, n.prev, n.due = *head, 0, due
+	n.next, n.prev = *head, 0
 	if *head != 0 {
 		w.node(*head).prev = id
 	}
 	*head = id
 }
 
-// behead makes the second timer of the list that timer id is the first of its
-// first. Only the first needs to know its list; the others are taken out by
+// behead makes next the first timer of the list that timer id is the first of. Only the first needs to know its list; the others are taken out by
 // their neighbours.
-func (w *Wheel) behead(id uint32, n *Node) {
+func (w *Wheel) behead(id, next uint32, due int64) {
 	switch id {
 	case w.due:
-		w.due = n.next
+		w.due = next
 	case w.down:
-		w.down = n.next
+		w.down = next
 	default:
-		l, i := w.where(n.due)
-		w.slot[l][i] = n.next
-		if n.next == 0 {
+		l, i := w.where(due)
+		w.slot[l][i] = next
+		if next == 0 {
 			w.used[l] &^= 1 << i
 		}
 	}

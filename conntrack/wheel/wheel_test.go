@@ -10,18 +10,45 @@ import (
 
 const hour = int64(time.Hour)
 
+// timers is a wheel with what its owner knows.
+type timers struct {
+	Wheel
+	due []int64 // 0 if the timer is not set
+}
+
 // sized returns a wheel for timers with numbers below n.
-func sized(n uint32) *Wheel {
-	w := new(Wheel)
+func sized(n uint32) *timers {
+	w := &timers{due: make([]int64, n)}
 	w.Init(make([]Node, n))
 	return w
 }
 
+// move sets a timer, or moves it if it is set.
+func (w *timers) move(id uint32, due int64) int64 {
+	w.del(id)
+	w.due[id] = w.Set(id, due)
+	return w.due[id]
+}
+
+// del stops a timer if it is set.
+func (w *timers) del(id uint32) {
+	if w.due[id] != 0 {
+		w.Del(id, w.due[id])
+		w.due[id] = 0
+	}
+}
+
+func (w *timers) next(now int64, budget *int) uint32 {
+	id := w.Next(now, budget, func(id uint32) int64 { return w.due[id] })
+	w.due[id] = 0
+	return id
+}
+
 // drain returns all timers due at now.
-func drain(w *Wheel, now int64) (ids []uint32) {
+func drain(w *timers, now int64) (ids []uint32) {
 	for {
 		budget := math.MaxInt
-		id := w.Next(now, &budget)
+		id := w.next(now, &budget)
 		if id == 0 {
 			return ids
 		}
@@ -59,7 +86,7 @@ func TestEveryDistance(t *testing.T) {
 				}
 				w := sized(2)
 				drain(w, start*Tick)
-				if got := w.Set(1, due); got != due {
+				if got := w.move(1, due); got != due {
 					t.Fatalf("at tick %d: Set to %d said %d", start, due, got)
 				}
 				if ids := drain(w, due*Tick-1); len(ids) != 0 {
@@ -78,7 +105,7 @@ func TestNotAfterNow(t *testing.T) {
 	w := sized(4)
 	drain(w, 1000*Tick)
 	for i, due := range []int64{0, -5, 1000} {
-		if got := w.Set(uint32(i+1), due); got != 1001 {
+		if got := w.move(uint32(i+1), due); got != 1001 {
 			t.Errorf("at tick 1000: Set to %d said %d, want 1001", due, got)
 		}
 	}
@@ -93,11 +120,11 @@ func TestNotAfterNow(t *testing.T) {
 func TestTimeStepsBack(t *testing.T) {
 	w := sized(2)
 	drain(w, 100*Tick)
-	w.Set(1, 150)
+	w.move(1, 150)
 	if ids := drain(w, 10*Tick); len(ids) != 0 {
 		t.Fatalf("after a step back fired %v", ids)
 	}
-	if got := w.Set(1, 20); got != 101 {
+	if got := w.move(1, 20); got != 101 {
 		t.Fatalf("a step back moved the wheel back: Set to 20 said %d, want 101", got)
 	}
 	if ids := drain(w, 101*Tick); len(ids) != 1 {
@@ -142,12 +169,12 @@ func TestModel(t *testing.T) {
 			switch op := rnd.IntN(20); {
 			case op < 12:
 				due := now/Tick + rnd.Int64N(distances[rnd.IntN(len(distances))])
-				m[id] = w.Set(id, due)
+				m[id] = w.move(id, due)
 				if m[id] < due || m[id] > max(due, now/Tick+1) {
 					t.Fatalf("Set to tick %d at %d said %d", due, now/Tick, m[id])
 				}
 			case op < 15:
-				w.Del(id)
+				w.del(id)
 				delete(m, id)
 			default:
 				step := steps[rnd.IntN(len(steps))]
@@ -157,7 +184,7 @@ func TestModel(t *testing.T) {
 				now += step
 				if rnd.IntN(3) == 0 { // a part only: what is left must come later
 					for budget := rnd.IntN(20); budget > 0; {
-						got := w.Next(now, &budget)
+						got := w.next(now, &budget)
 						if got == 0 {
 							break
 						}
@@ -180,7 +207,7 @@ func TestModel(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Fatalf("at the end of time fired %v, want %v", got, want)
 		}
-		if w.used != [levels]uint64{} || w.due|w.down != 0 {
+		if w.used != [levels]uint64{} || w.Wheel.due|w.down != 0 {
 			t.Fatalf("an empty wheel has slots in use: %x", w.used)
 		}
 	}
@@ -192,12 +219,12 @@ func TestBudget(t *testing.T) {
 	const timers = 5000
 	w := sized(timers + 1)
 	for id := uint32(1); id <= timers; id++ {
-		w.Set(id, int64(id)*7919)
+		w.move(id, int64(id)*7919)
 	}
 	fired, spent := 0, 0
 	for {
 		budget := 10
-		for w.Next(math.MaxInt64, &budget) != 0 {
+		for w.next(math.MaxInt64, &budget) != 0 {
 			fired++
 		}
 		if budget < 0 {
@@ -221,13 +248,13 @@ func TestNoAllocs(t *testing.T) {
 	now := int64(0)
 	if n := testing.AllocsPerRun(100, func() {
 		for id := uint32(1); id < 1000; id++ {
-			w.Set(id, now/Tick+int64(id)*37)
+			w.move(id, now/Tick+int64(id)*37)
 		}
 		for id := uint32(1); id < 1000; id += 3 {
-			w.Del(id)
+			w.del(id)
 		}
 		now += hour / 100
-		for budget := 1000; w.Next(now, &budget) != 0; {
+		for budget := 1000; w.next(now, &budget) != 0; {
 		}
 	}); n != 0 {
 		t.Errorf("%v allocations, want none", n)
@@ -239,7 +266,7 @@ func BenchmarkSet(b *testing.B) {
 	w := sized(timers + 1)
 	now := int64(0)
 	for i := 0; b.Loop(); i++ {
-		w.Set(1+uint32(i)*2654435761%timers, now/Tick+1+int64(i&0x3fff))
+		w.move(1+uint32(i)*2654435761%timers, now/Tick+1+int64(i&0x3fff))
 	}
 }
 
@@ -247,16 +274,16 @@ func BenchmarkSetNext(b *testing.B) {
 	const timers = 100_000
 	w := sized(timers + 1)
 	for id := uint32(1); id <= timers; id++ {
-		w.Set(id, int64(id)%900)
+		w.move(id, int64(id)%900)
 	}
 	now := int64(0)
 	for b.Loop() {
 		budget := 1000
-		id := w.Next(now, &budget)
+		id := w.next(now, &budget)
 		if id == 0 {
 			now += Tick
 			continue
 		}
-		w.Set(id, now/Tick+900)
+		w.move(id, now/Tick+900)
 	}
 }
