@@ -4,7 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/exec"
+	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -16,8 +17,8 @@ func (IPVS) Name() string { return "IPVS" }
 
 // Missing implements [Peer].
 func (IPVS) Missing(ctx context.Context, d Director) string {
-	if _, err := exec.LookPath("ipvsadm"); err != nil {
-		return "the program ipvsadm is not there (package ipvsadm)"
+	if kernelsOwn() == "" {
+		return "the kernel's own ipvsadm is not there (package ipvsadm)"
 	}
 	// It has the kernel load its module, if there is one.
 	if err := ipvsadm(ctx, d, "", "-L", "-n"); err != nil {
@@ -39,10 +40,31 @@ func (IPVS) Start(ctx context.Context, d Director, services []Service) (*Running
 	}}, nil
 }
 
-// ipvsadm runs the program of that name in the director. The error is what it
-// said, in one line.
+// kernelsOwn returns the path of the ipvsadm that speaks to the kernel, "" if there is
+// none: vsnat may be installed by that name too, and comes first in PATH then.
+func kernelsOwn() string {
+	self, err := os.Stat("/proc/self/exe")
+	if err != nil {
+		return ""
+	}
+	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+		path := filepath.Join(dir, "ipvsadm")
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 && !os.SameFile(self, info) {
+			return path
+		}
+	}
+	return ""
+}
+
+// nobody is a control socket that there never is. Whatever is called ipvsadm, a
+// director that runs on this machine must not get what is meant for the kernel.
+const nobody = "VSNAT_SOCKET=/dev/null/nobody"
+
+// ipvsadm runs the kernel's own one in the director. The error is what it said, in
+// one line.
 func ipvsadm(ctx context.Context, d Director, stdin string, args ...string) error {
-	cmd := d.Lab.Host(d.Host).Command(ctx, "ipvsadm", args...)
+	cmd := d.Lab.Host(d.Host).Command(ctx, kernelsOwn(), args...)
+	cmd.Env = append(os.Environ(), nobody)
 	cmd.Stdin = strings.NewReader(stdin)
 	out, err := cmd.CombinedOutput()
 	if said := strings.Join(strings.Fields(string(out)), " "); err != nil && said != "" {

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,6 +25,49 @@ func TestRules(t *testing.T) {
 	want := "-A -t 192.0.2.1:80 -s rr\n-a -t 192.0.2.1:80 -r 10.0.0.1:80 -m -w 1\n-a -t 192.0.2.1:80 -r 10.0.0.2:80 -m -w 1\n-A -u 192.0.2.1:53 -s rr\n"
 	if got != want {
 		t.Errorf("%s\nwant\n%s", got, want)
+	}
+}
+
+// The kernel's ipvsadm is none that is this program under that name, and what is
+// taken for it never finds a director that runs on the machine.
+func TestKernelsOwn(t *testing.T) {
+	ours, theirs := t.TempDir(), t.TempDir()
+	t.Setenv("PATH", ours+":"+theirs+":"+os.Getenv("PATH"))
+	t.Setenv("VSNAT_SOCKET", "/run/vsnat.sock")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(self, ours+"/ipvsadm"); err != nil {
+		t.Fatal(err)
+	}
+	if got := kernelsOwn(); strings.HasPrefix(got, ours) {
+		t.Errorf("%s is this program", got)
+	}
+	if err := os.WriteFile(theirs+"/ipvsadm", []byte("#!/bin/sh\necho $VSNAT_SOCKET\nexit 1\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if got := kernelsOwn(); got != theirs+"/ipvsadm" {
+		t.Errorf("%q, want that in %s", got, theirs)
+	}
+	if why := lab.Missing(); why != "" {
+		t.Skip(why)
+	}
+	topology, err := lab.Paper(lab.PaperOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := lab.Start(t.Context(), lab.Options{Topology: topology})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := ipvsadm(t.Context(), Director{Lab: l, Host: "director"}, "", "-C"); err == nil || err.Error() != "/dev/null/nobody" {
+		t.Errorf("it was told of the control socket %v", err)
 	}
 }
 
