@@ -67,6 +67,9 @@ SIGINT ends the director; nothing of it is left on the host.`,
 			if cfg.Spin < 0 {
 				return fmt.Errorf("invalid argument %v for --spin: 0 or more", cfg.Spin)
 			}
+			if cfg.Budget <= 0 {
+				return fmt.Errorf("invalid argument %v for --budget: more than 0", cfg.Budget)
+			}
 			var err error
 			if cfg.Group, err = groupNumber(group); err != nil {
 				return err

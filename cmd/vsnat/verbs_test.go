@@ -96,6 +96,8 @@ func TestExitCodes(t *testing.T) {
 		{"bench engine --out /nonexistent/x", 1, "cannot be written"},
 		{"bench paper --json /nonexistent/x", 1, "cannot be written"},
 		{"bench scale --docs /nonexistent", 2, "no scale.md"},
+		{"run -i nosuch0 --budget=-1s", 2, "--budget"},
+		{"run -i nosuch0 --budget 0", 2, "--budget"},
 		{"top", 1, "needs a terminal"},
 		{"ipvsadm -h", 0, "Usage"},
 		{"ipvsadm -A", 2, "not running"},
