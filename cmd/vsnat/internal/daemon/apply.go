@@ -64,6 +64,9 @@ func (d *daemon) applyLocked(cmds []control.Command, mode control.Mode) []contro
 	if run.local || d.local {
 		d.followLocal()
 	}
+	if d.cfg.Queues > 1 {
+		d.steerFlows(d.engine.Owned().Services)
+	}
 	return run.refused
 }
 

@@ -360,9 +360,7 @@ func (d *daemon) guardKind() string {
 func (d *daemon) own() error {
 	have := d.engine.Owned()
 	d.kept = addresses(have.Servers)
-	if d.nics != nil { // at the start there are no services yet
-		d.warnings.tell(d.log, "steering", d.nics.steer(have.Services))
-	}
+	d.steerFlows(have.Services)
 	d.warnOfPorts(have.Ports)
 	d.routes.Keep(slices.Collect(maps.Keys(d.kept)))
 	if d.guard == nil {

@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"vsnat/nat"
+	"vsnat/cmd/vsnat/internal/control"
 	"vsnat/nat/wire"
 	"vsnat/nic"
 	"vsnat/nic/mem"
@@ -140,16 +140,21 @@ func TestQueues(t *testing.T) {
 		dev, err := w.device(index)
 		return append(all, dev), err
 	}
-	d.mu.Lock()
-	err := d.own()
-	d.mu.Unlock()
-	if err != nil {
+	d.mustReconcile(t, r)
+	// A service that is added, and one that has gone.
+	second := control.Service{ServiceID: control.ServiceID{Family: control.IPv4, Protocol: control.TCP, Address: server.Addr(), Port: 1}, Scheduler: "rr", Netmask: control.FullMask}
+	if err := d.do(&control.Command{Op: control.AddService, Service: &second}); err != nil {
 		t.Fatal(err)
 	}
-	d.mustReconcile(t, r)
+	if len(vips) != 2 {
+		t.Errorf("steered by %v", vips)
+	}
+	if err := d.do(&control.Command{Op: control.DeleteService, Service: &second}); err != nil {
+		t.Fatal(err)
+	}
 	want := []nic.Addr{vip.Addr().As16()}
 	if !slices.Equal(vips, want) {
-		t.Errorf("opened with %v", vips)
+		t.Errorf("steered by %v", vips)
 	}
 	w.passes(1, otherNIC)
 	eventually(t, "the frame is counted", func() bool { return d.nics.drops().NICs[0].Forwarded == 1 })
@@ -170,10 +175,6 @@ func TestQueues(t *testing.T) {
 				}
 			}
 		}
-	}
-	more := nat.Endpoint{Addr: server.Addr().As16(), Port: 1}
-	if err := d.nics.steer([]nat.Endpoint{more, {Addr: want[0], Port: 80}}); err != nil || len(vips) != 2 {
-		t.Errorf("%v, steered by %v", err, vips)
 	}
 	// One queue that fails is the NIC's failure.
 	w.polled[otherNIC].Remove()

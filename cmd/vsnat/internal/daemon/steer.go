@@ -42,8 +42,15 @@ func openQueues(index, queues int, vips []nic.Addr) ([]nic.Device, error) {
 	return devs, err
 }
 
-// steer has frames of flows to these endpoints, and of their answers, go to the same
-// thread. That it fails costs speed alone.
+// steerFlows has frames of flows to these endpoints, and of their answers, go to the
+// same thread. That it fails costs speed alone.
+func (d *daemon) steerFlows(services []nat.Endpoint) {
+	if d.cfg.Queues > 1 && d.nics != nil { // at the start there are no services yet
+		d.warnings.tell(d.log, "steering", d.nics.steer(services))
+	}
+}
+
+// steer tells the NICs the addresses of the services.
 func (n *nics) steer(services []nat.Endpoint) error {
 	vips := slices.SortedFunc(maps.Keys(addresses(services)), func(a, b nic.Addr) int { return bytes.Compare(a[:], b[:]) })
 	n.mu.Lock()
