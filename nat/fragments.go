@@ -188,12 +188,15 @@ func (w *Worker) follow(j *job, to *fate) Verdict {
 			n.OutBytes += payload
 		}
 	}
-	j.ip.SetSrc(to.src)
-	j.ip.SetDst(to.dst)
+	if local || w.fromHost() {
+		j.ip.SetSrc(to.src)
+		j.ip.SetDst(to.dst)
+	} else {
+		j.ip.Onward(&to.src, &to.dst)
+	}
 	if local {
 		return w.handOver(j)
 	}
-	w.takeHop(j)
 	j.next = to.next
 	if to.tunnel {
 		j.srcPort = to.srcPort

@@ -13,7 +13,9 @@ type Table[F any] struct {
 	max     int
 	used    int
 	// Records are taken in turn, so that the next one is that of the oldest
-	// datagram, or free.
+	// datagram, or free. The turn goes back when the newest is done with: where
+	// fragments come one behind another, as mostly, the record that is near is used
+	// again.
 	turn int
 }
 
@@ -56,7 +58,7 @@ func (t *Table[F]) Make(k *Key, now int64) (d *Datagram[F], displaced bool) {
 		t.remove(n)
 	}
 	b := &t.buckets[t.bucket(k)]
-	*d = Datagram[F]{key: *k, since: max(now, 1), next: *b}
+	d.key, d.since, d.next = *k, max(now, 1), *b // the rest of a free one is zero
 	if *b != 0 {
 		t.records[*b].prev = n
 	}
@@ -73,6 +75,9 @@ func (t *Table[F]) Done(k *Key) {
 	for n := t.buckets[t.bucket(k)]; n != 0; n = t.records[n].next {
 		if t.records[n].key == *k {
 			t.remove(n)
+			if int(n) == t.turn {
+				t.turn--
+			}
 			return
 		}
 	}

@@ -28,15 +28,7 @@ const (
 func Onward4(ip []byte, proto uint8, partial bool, src, dst, ports uint32) {
 	be := binary.BigEndian
 	h := (*[Plain4UDP]byte)(ip)
-	// The complements of what leaves and what comes.
-	diff := uint64(^be.Uint32(h[ip4Src:])) + uint64(^be.Uint32(h[ip4Dst:])) + uint64(src) + uint64(dst)
-	// What is one word here is written at once, and so read at once by whoever comes
-	// next: a part of a word that was just written by itself would be waited for.
-	w := be.Uint32(h[ip4TTL:])
-	now := w>>16 - 1<<8
-	c := ^Fold(uint64(^uint16(w)) + uint64(^uint16(w>>16)) + uint64(now) + diff)
-	be.PutUint32(h[ip4TTL:], now<<16|uint32(c))
-	be.PutUint64(h[ip4Src:], uint64(src)<<32|uint64(dst))
+	diff := IPv4(h[:]).onward(src, dst)
 	old := be.Uint32(h[plain4Ports:])
 	be.PutUint32(h[plain4Ports:], ports)
 	diff += portsDiff(old, ports, partial)
@@ -46,6 +38,34 @@ func Onward4(ip []byte, proto uint8, partial bool, src, dst, ports uint32) {
 	}
 	t := (*[Plain4TCP]byte)(ip)
 	be.PutUint16(t[plain4TCPSum:], onwardSum(be.Uint16(t[plain4TCPSum:]), diff, partial))
+}
+
+// Onward takes one hop off an IP packet and sets both of its addresses, which are of
+// its family, as [IP.DecTTL], [IP.SetSrc] and [IP.SetDst] one after the other would.
+// The time to live is not 0.
+func (b IP) Onward(src, dst *[16]byte) {
+	if b.V6() {
+		b[ip6HopLimit]--
+		*(*[16]byte)(b[ip6Src:]), *(*[16]byte)(b[ip6Dst:]) = *src, *dst
+		return
+	}
+	IPv4(b).onward(binary.BigEndian.Uint32(src[12:]), binary.BigEndian.Uint32(dst[12:]))
+}
+
+// onward is [IP.Onward] for IPv4. It returns by how much the sum of the pseudo-header
+// changes: the complements of the addresses that leave plus those that come.
+func (b IPv4) onward(src, dst uint32) uint64 {
+	be := binary.BigEndian
+	h := (*[IPv4MinLen]byte)(b)
+	diff := uint64(^be.Uint32(h[ip4Src:])) + uint64(^be.Uint32(h[ip4Dst:])) + uint64(src) + uint64(dst)
+	// What is one word here is written at once, and so read at once by whoever comes
+	// next: a part of a word that was just written by itself would be waited for.
+	w := be.Uint32(h[ip4TTL:])
+	now := w>>16 - 1<<8
+	c := ^Fold(uint64(^uint16(w)) + uint64(^uint16(w>>16)) + uint64(now) + diff)
+	be.PutUint32(h[ip4TTL:], now<<16|uint32(c))
+	be.PutUint64(h[ip4Src:], uint64(src)<<32|uint64(dst))
+	return diff
 }
 
 // Onward6 is [Onward4] for IPv6; the addresses are IPv6's.

@@ -64,8 +64,14 @@ func TestOnward(t *testing.T) {
 		case 1:
 			dst, dp = to, UDP(b[head:]).DstPort()
 		}
-		want := bytes.Clone(b)
+		want, header := bytes.Clone(b), bytes.Clone(b)
 		IP(want).DecTTL()
+		same := bytes.Clone(want)
+		IP(same).SetSrc(src)
+		IP(same).SetDst(dst)
+		if IP(header).Onward(&src, &dst); !bytes.Equal(header, same) {
+			t.Fatalf("packet %d, IPv6 %t: %x, want %x", i, v6, header, same)
+		}
 		RewriteBoth(IP(want), want[head:], proto, partial, &src, sp, &dst, dp)
 		if v6 {
 			Onward6(b, proto, partial, &src, &dst, uint32(sp)<<16|uint32(dp))
