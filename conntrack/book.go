@@ -73,9 +73,14 @@ func newBook(conns int, seed [4]uint64) *Book {
 // these do not tell apart only one can be in the book.
 func (b *Book) Hash(k *PortKey) uint64 {
 	le := binary.LittleEndian
-	hi, lo := bits.Mul64(le.Uint64(k.Local[:8])^le.Uint64(k.Remote[:8])^b.seed[0], le.Uint64(k.Remote[8:])^b.seed[1])
-	hi, lo = bits.Mul64(hi^lo^le.Uint64(k.Local[8:])^b.seed[2],
-		uint64(k.LocalPort)<<32^uint64(k.RemotePort)<<8^uint64(k.Proto)^b.seed[3])
+	return b.HashWords(k.Proto, [2]uint64{le.Uint64(k.Local[:8]), le.Uint64(k.Local[8:])}, k.LocalPort,
+		[2]uint64{le.Uint64(k.Remote[:8]), le.Uint64(k.Remote[8:])}, k.RemotePort)
+}
+
+// HashWords is [Book.Hash] of addresses whose halves are these, read little endian.
+func (b *Book) HashWords(proto uint8, local [2]uint64, localPort uint16, remote [2]uint64, remotePort uint16) uint64 {
+	hi, lo := bits.Mul64(local[0]^remote[0]^b.seed[0], remote[1]^b.seed[1])
+	hi, lo = bits.Mul64(hi^lo^local[1]^b.seed[2], uint64(localPort)<<32^uint64(remotePort)<<8^uint64(proto)^b.seed[3])
 	return hi ^ lo
 }
 

@@ -63,6 +63,9 @@ func (w *Worker) readPlain(q *plain, f *nic.Frame) bool {
 	k, t := &q.key, w.e.table
 	sport, dport := uint16(q.ports>>16), uint16(q.ports)
 	q.in, q.home = w.snap.vips.hasWords(dst.first, dst.second), w.snap.locals.hasWords(dst.first, dst.second)
+	if q.home {
+		q.port = t.Book().HashWords(k.Proto, [2]uint64{dst.first, dst.second}, dport, [2]uint64{src.first, src.second}, sport)
+	}
 	if !q.in {
 		src, dst, sport, dport = dst, src, dport, sport
 	}
@@ -73,10 +76,6 @@ func (w *Worker) readPlain(q *plain, f *nic.Frame) bool {
 	dst.put(&k.Virtual)
 	k.ClientPort, k.VirtualPort = sport, dport
 	q.hash = t.HashWords(k.Proto, src.first, src.second, sport)
-	if q.home {
-		p := q.portKey()
-		q.port = t.Book().Hash(&p)
-	}
 	q.ok = true
 	return true
 }

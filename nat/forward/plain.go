@@ -30,9 +30,14 @@ func (t Tunnel) PutPlain4(b []byte, n int, src, dst uint32, df bool, id, srcPort
 		be.PutUint32((*[wire.IPv4MinLen + wire.GRELen]byte)(b)[wire.IPv4MinLen:], uint32(typ))
 		proto = wire.ProtoGRE
 	}
-	flags := uint16(0)
+	w1 := uint32(id) << 16
 	if df {
-		flags, id = wire.IPv4DontFragment, 0
+		w1 = uint32(wire.IPv4DontFragment)
 	}
-	wire.IPv4(b).EncodePlain(outerClass(class), len(b), id, flags, ttl, proto, src, dst)
+	h := (*[wire.IPv4MinLen]byte)(b)
+	w0, w2 := 0x45<<24|uint32(outerClass(class))<<16|uint32(uint16(len(b))), uint32(ttl)<<24|uint32(proto)<<16
+	c := ^wire.Fold(uint64(w0) + uint64(w1) + uint64(w2) + uint64(src) + uint64(dst))
+	be.PutUint64(h[:], uint64(w0)<<32|uint64(w1))
+	be.PutUint32(h[8:], w2|uint32(c))
+	be.PutUint64(h[12:], uint64(src)<<32|uint64(dst))
 }
