@@ -26,15 +26,16 @@ func (t *Table) Prefetch(hashes []uint64) {
 	}
 }
 
-// PrefetchPorts does the same for ports of the book with these hashes. The book is
-// open.
+// PrefetchPorts does the same for ports of the book with these hashes, and replaces each
+// by the Ref that [Book.Find] returns for it. The book is open.
 func (t *Table) PrefetchPorts(hashes []uint64) {
 	b := t.Book()
 	for _, h := range hashes {
 		prefetchBucket(b.bucket(h))
 	}
-	for _, h := range hashes {
-		if ref := b.Find(h); ref != 0 {
+	for i, h := range hashes {
+		ref := b.Find(h)
+		if hashes[i] = uint64(ref); ref != 0 {
 			prefetch(t.at(ref))
 		}
 	}

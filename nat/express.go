@@ -44,7 +44,7 @@ const aside = conntrack.Template | conntrack.OnePacket | conntrack.NoCPort | con
 func (w *Worker) speed(i int, q *plain, f *nic.Frame) bool {
 	if q.home {
 		k := q.portKey()
-		s, c := w.byPort(&k, q.port)
+		s, c := w.onPort(&k, conntrack.Ref(w.ports[q.found]))
 		if c == nil {
 			return false
 		}

@@ -45,12 +45,15 @@ func portOf(p *wire.Packet) conntrack.PortKey {
 // byPort finds the connection that has the port, whose hash is told, too. Its shard
 // is locked then.
 func (w *Worker) byPort(k *conntrack.PortKey, hash uint64) (*conntrack.Shard, *conntrack.Conn) {
-	t := w.e.table
-	ref := t.Book().Find(hash)
+	return w.onPort(k, w.e.table.Book().Find(hash))
+}
+
+// onPort is byPort where the book was asked already: ref is what it said.
+func (w *Worker) onPort(k *conntrack.PortKey, ref conntrack.Ref) (*conntrack.Shard, *conntrack.Conn) {
 	if ref == 0 {
 		return nil, nil
 	}
-	s := t.Home(ref)
+	s := w.e.table.Home(ref)
 	s.Lock()
 	if c := s.Get(ref); c != nil && s.IsPort(c, k) {
 		return s, c

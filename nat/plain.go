@@ -14,9 +14,10 @@ import (
 type plain struct {
 	// key is what its connection is found by: its source as Client and its destination
 	// as Virtual, or the other way round if it is to no VIP.
-	key  conntrack.Key
-	hash uint64 // of the key's client
-	port uint64 // if home, its hash in the book of ports
+	key   conntrack.Key
+	hash  uint64 // of the key's client
+	port  uint64 // if home, its hash in the book of ports
+	found int    // and where among the batch's ports that is
 
 	ok     bool // it is one; else nothing of this is set
 	in     bool // to a VIP

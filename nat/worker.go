@@ -108,6 +108,7 @@ func (w *Worker) Process(b *nic.Batch, now int64) {
 		f, q := &b.Frames[i], &w.plains[i]
 		if q.ok = w.express.open && w.readPlain(q, f); q.ok {
 			if q.home {
+				q.found = len(ports)
 				ports = append(ports, q.port)
 			} else {
 				hashes = append(hashes, q.hash)
