@@ -148,6 +148,13 @@ func (m *expressTwins) spoil(f *nic.Frame) {
 		}
 	case 12:
 		copy(l4, []byte{0, 0})
+	case 14: // a length that is not the packet's
+		if ip.V6() {
+			ip[4], ip[5] = byte(m.r.IntN(2)), byte(m.r.IntN(256))
+		} else {
+			ip[2], ip[3] = byte(m.r.IntN(2)), byte(m.r.IntN(256))
+			wire.IPv4(ip).SetChecksum(wire.IPv4(ip).CalculateChecksum())
+		}
 	case 13:
 		if !tcp && len(l4) >= wire.UDPLen {
 			wire.UDP(l4).SetChecksum(0)

@@ -104,7 +104,7 @@ func (q *plain) read4(buf []byte, b *[plainLeast]byte, from, to *words) bool {
 	w0, w1, w2 := be.Uint32(b[plainIP:]), be.Uint32(b[plainIP+4:]), be.Uint32(b[plainIP+8:])
 	src, dst := be.Uint32(b[plainIP+12:]), be.Uint32(b[plainIP+16:])
 	total := int(w0 & 0xffff)
-	if w0>>24 != versionAndLength || w1&fragment != 0 || w2>>24 <= 1 || total > len(buf)-plainIP ||
+	if w0>>24 != versionAndLength || w1&fragment != 0 || w2>>24 <= 1 || total < wire.IPv4MinLen || total > len(buf)-plainIP ||
 		wire.Fold(uint64(w0)+uint64(w1)+uint64(w2)+uint64(src)+uint64(dst)) != 0xffff {
 		return false
 	}
