@@ -191,7 +191,7 @@ removed  reset-both       move  move         move        -
 		code         int
 	}{
 		{"service life -t " + vip + ":10 dns", "no such service", 1},
-		{"service life -t " + vip + ":9 dsn", "there is no preset \"dsn\"", 1},
+		{"service life -t " + vip + ":9 dsn", "PRESET is one of kernel, stateful, dns, fail-fast", 2},
 		{"service life -t " + vip + ":9 dns down.udp=reset-both", "UDP knows no reset", 1},
 		{"service life -t " + vip + ":9 drian.udp=move", "EVENT is one of drain, down, removed", 2},
 		{"service life -t " + vip + ":9 drain.sctp=move", "CLASS is one of established, new, udp, persistent", 2},
