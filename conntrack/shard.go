@@ -73,15 +73,15 @@ func (s *Shard) Known(hash uint64, k *Key) *Conn {
 			return nil
 		}
 		if c.ClientPort == k.ClientPort && c.VirtualPort == k.VirtualPort && c.Proto == k.Proto &&
-			same(&c.Client, &k.Client) && same(&c.Virtual, &k.Virtual) {
+			Same(&c.Client, &k.Client) && Same(&c.Virtual, &k.Virtual) {
 			return c
 		}
 	}
 }
 
-// same reports whether two addresses are the same, without the call that comparing
+// Same reports whether two addresses are the same, without the call that comparing
 // arrays is.
-func same(a, b *Addr) bool {
+func Same(a, b *Addr) bool {
 	le := binary.LittleEndian
 	return le.Uint64(a[:8]) == le.Uint64(b[:8]) && le.Uint64(a[8:]) == le.Uint64(b[8:])
 }
@@ -99,12 +99,12 @@ func (s *Shard) Out(hash uint64, k *Key) *Conn {
 		} else if c = w.rest(s); c == nil {
 			return nil
 		}
-		if c.ClientPort == k.ClientPort && c.Proto == k.Proto && same(&c.Client, &k.Client) && c.Flags&(Template|NoCPort) == 0 {
+		if c.ClientPort == k.ClientPort && c.Proto == k.Proto && Same(&c.Client, &k.Client) && c.Flags&(Template|NoCPort) == 0 {
 			addr, port, method := &c.Virtual, c.VirtualPort, c.Method()
 			if method == Masq {
 				addr, port = &c.Dest, c.DestPort
 			}
-			if port == k.VirtualPort && same(addr, &k.Virtual) && method < Full {
+			if port == k.VirtualPort && Same(addr, &k.Virtual) && method < Full {
 				return c
 			}
 		}

@@ -13,42 +13,31 @@ type addrSet struct {
 	n     int
 }
 
-func (s *addrSet) has(a *Addr) bool {
-	return s.hasWords(binary.LittleEndian.Uint64(a[:8]), binary.LittleEndian.Uint64(a[8:]))
-}
+func (s *addrSet) has(a *Addr) bool { return s.hasWords(wordsOf(a)) }
 
 // hasWords is has of an address whose halves are these, read little endian.
 func (s *addrSet) hasWords(first, second uint64) bool {
 	if s.n == 0 {
 		return false
 	}
-	for i := spread(first, second); ; i++ {
-		slot := &s.slots[i&(len(s.slots)-1)]
-		a, b := binary.LittleEndian.Uint64(slot[:8]), binary.LittleEndian.Uint64(slot[8:])
-		if a == first && b == second {
-			return a|b != 0
-		}
-		if a|b == 0 {
-			return false
-		}
-	}
+	return s.slots[s.place(first, second)] != Addr{}
 }
 
-// place returns where a is, or would be.
-func (s *addrSet) place(a *Addr) int {
+// place returns where the address with these halves is, or would be.
+func (s *addrSet) place(first, second uint64) int {
 	mask := len(s.slots) - 1
-	for i := spread(binary.LittleEndian.Uint64(a[:8]), binary.LittleEndian.Uint64(a[8:])); ; i++ {
-		if slot := &s.slots[i&mask]; *slot == *a || *slot == (Addr{}) {
+	// The upper half of a product is mixed best (Fibonacci hashing).
+	hi, lo := bits.Mul64(first^second, 0x9e3779b97f4a7c15)
+	for i := int(hi ^ lo>>32); ; i++ {
+		if a, b := wordsOf(&s.slots[i&mask]); a == first && b == second || a|b == 0 {
 			return i & mask
 		}
 	}
 }
 
-// spread returns where an address is looked for first.
-func spread(first, second uint64) int {
-	// The upper half of a product is mixed best (Fibonacci hashing).
-	hi, lo := bits.Mul64(first^second, 0x9e3779b97f4a7c15)
-	return int(hi ^ lo>>32)
+// wordsOf returns an address's halves, read little endian.
+func wordsOf(a *Addr) (first, second uint64) {
+	return binary.LittleEndian.Uint64(a[:8]), binary.LittleEndian.Uint64(a[8:])
 }
 
 func (s *addrSet) add(a Addr) {
@@ -61,7 +50,7 @@ func (s *addrSet) add(a Addr) {
 			}
 		}
 	}
-	if i := s.place(&a); a != (Addr{}) && s.slots[i] == (Addr{}) {
+	if i := s.place(wordsOf(&a)); a != (Addr{}) && s.slots[i] == (Addr{}) {
 		s.slots[i] = a
 		s.n++
 	}

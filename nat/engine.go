@@ -4,9 +4,10 @@
 // starts no goroutine and reads no clock: frames and the time come in,
 // verdicts go out.
 //
-// What a frame goes through is in worker.go (what is it), inbound.go (client
+// What a frame goes through is in worker.go (its round), job.go (what is it), express.go
+// (nearly all of them) or judge.go (the others), inbound.go (client
 // to VIP), outbound.go (real server to client), icmp.go (errors about
-// connections), answer.go (what we say ourselves) and hold.go (waiting for a
+// connections), answer.go (what we say ourselves), send.go and hold.go (waiting for a
 // neighbour). Apart from that way stand persist.go, onepacket.go and mark.go
 // (services that keep clients at their server, keep nothing, or have no
 // address), nodest.go and defence.go (connections and packets to be rid of).

@@ -39,9 +39,9 @@ func (w *Worker) setOut() {
 const aside = conntrack.Template | conntrack.OnePacket | conntrack.NoCPort | conntrack.GivenUp |
 	conntrack.AnyDPort | conntrack.Proxied | conntrack.InSeq | conntrack.OutSeq
 
-// speed sends a plain packet on. It reports false, and has changed nothing, if it is
+// passOn sends a plain packet on. It reports false, and has changed nothing, if it is
 // none for the express way.
-func (w *Worker) speed(i int, q *plain, f *nic.Frame) bool {
+func (w *Worker) passOn(i int, q *plain, f *nic.Frame) bool {
 	if q.home {
 		k := q.portKey()
 		s, c := w.onPort(&k, conntrack.Ref(w.ports[q.found]))

@@ -3,6 +3,7 @@ package nat
 import (
 	"encoding/binary"
 
+	"vsnat/conntrack"
 	"vsnat/nic"
 )
 
@@ -23,19 +24,12 @@ type hopSlot struct {
 
 func (c *hopCache) clear() { c.gen++ }
 
-// same reports whether two addresses are the same, without the call that comparing
-// arrays is.
-func same(a, b *Addr) bool {
-	le := binary.LittleEndian
-	return le.Uint64(a[:8]) == le.Uint64(b[:8]) && le.Uint64(a[8:]) == le.Uint64(b[8:])
-}
-
 // hop returns the next hop towards addr.
 func (w *Worker) hop(addr *Addr) *nic.Hop {
 	// The low 32 bits tell IPv4 hosts, and those of one network, apart.
 	n := binary.BigEndian.Uint32(addr[12:]) * 0x9e3779b1 >> 22
 	s := &w.hops.slot[n%hopSlots]
-	if s.gen != w.hops.gen || !same(&s.addr, addr) {
+	if s.gen != w.hops.gen || !conntrack.Same(&s.addr, addr) {
 		s.addr, s.gen, s.hop = *addr, w.hops.gen, w.routes.Lookup(*addr)
 	}
 	return &s.hop

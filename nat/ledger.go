@@ -94,3 +94,20 @@ func (p *published) read() Ledger {
 	copy(l.Dropped[:], w[5:])
 	return l
 }
+
+// count counts what became of a received frame.
+func (w *Worker) count(v Verdict) {
+	w.ledger.Received++
+	switch v.Kind {
+	case Forward:
+		w.ledger.Forwarded++
+	case Reply:
+		w.ledger.Replied++
+	case Pass:
+		w.ledger.Passed++
+	case Hold:
+		w.ledger.Held++
+	default:
+		w.ledger.Dropped[v.Reason]++
+	}
+}

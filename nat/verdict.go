@@ -144,3 +144,15 @@ type Verdict struct {
 	Kind   Kind
 	Reason Reason // for Dropped
 }
+
+var (
+	passed    = Verdict{Kind: Pass}
+	replied   = Verdict{Kind: Reply}
+	forwarded = Verdict{Kind: Forward}
+	holding   = Verdict{Kind: Hold}
+)
+
+func drop(r Reason) Verdict { return Verdict{Kind: Dropped, Reason: r} }
+
+// undecided stands for the verdict of a frame that was only read yet.
+var undecided = Verdict{}

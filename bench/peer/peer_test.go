@@ -50,34 +50,20 @@ func TestKernelsOwn(t *testing.T) {
 	if got := kernelsOwn(); got != theirs+"/ipvsadm" {
 		t.Errorf("%q, want that in %s", got, theirs)
 	}
-	if why := lab.Missing(); why != "" {
-		t.Skip(why)
-	}
-	topology, err := lab.Paper(lab.PaperOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := lab.Start(t.Context(), lab.Options{Topology: topology})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	_, l := startPaper(t, lab.PaperOptions{})
 	if err := ipvsadm(t.Context(), Director{Lab: l, Host: "director"}, "", "-C"); err == nil || err.Error() != "/dev/null/nobody" {
 		t.Errorf("it was told of the control socket %v", err)
 	}
 }
 
-// TestNFTablesSharesConnections connects through it, and no more once it is
-// stopped.
-func TestNFTablesSharesConnections(t *testing.T) {
+// startPaper raises the paper's cluster until the test ends. A machine that gives
+// neither root nor user namespaces has none; the reason says so.
+func startPaper(t *testing.T, o lab.PaperOptions) (lab.Topology, *lab.Lab) {
+	t.Helper()
 	if why := lab.Missing(); why != "" {
 		t.Skip(why)
 	}
-	topology, err := lab.Paper(lab.PaperOptions{Forward: true})
+	topology, err := lab.Paper(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,11 +71,18 @@ func TestNFTablesSharesConnections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		if err := l.Close(); err != nil {
 			t.Error(err)
 		}
-	}()
+	})
+	return topology, l
+}
+
+// TestNFTablesSharesConnections connects through it, and no more once it is
+// stopped.
+func TestNFTablesSharesConnections(t *testing.T) {
+	topology, l := startPaper(t, lab.PaperOptions{Forward: true})
 	d := Director{Lab: l, Host: "director"}
 	if why := (NFTables{}).Missing(t.Context(), d); why != "" {
 		t.Skip(why)

@@ -5,12 +5,6 @@ import "encoding/binary"
 // Where the fields that change lie in a packet with plain headers: IPv4 without
 // options or IPv6 without extension headers, and TCP or UDP right behind.
 const (
-	plain4Ports  = IPv4MinLen
-	plain4UDPSum = IPv4MinLen + udpChecksum
-	plain4TCPSum = IPv4MinLen + tcpChecksum
-	plain6UDPSum = IPv6Len + udpChecksum
-	plain6TCPSum = IPv6Len + tcpChecksum
-
 	// Plain4TCP, Plain4UDP, Plain6TCP and Plain6UDP are how many bytes such a packet
 	// has at least.
 	Plain4TCP = IPv4MinLen + TCPMinLen
@@ -26,18 +20,8 @@ const (
 // of UDP has a checksum, or partial says that the checksum is still to be completed.
 // Addresses and ports are in network byte order as numbers, ports source first.
 func Onward4(ip []byte, proto uint8, partial bool, src, dst, ports uint32) {
-	be := binary.BigEndian
-	h := (*[Plain4UDP]byte)(ip)
-	diff := IPv4(h[:]).onward(src, dst)
-	old := be.Uint32(h[plain4Ports:])
-	be.PutUint32(h[plain4Ports:], ports)
-	diff += portsDiff(old, ports, partial)
-	if proto == ProtoUDP {
-		be.PutUint16(h[plain4UDPSum:], notZero(onwardSum(be.Uint16(h[plain4UDPSum:]), diff, partial)))
-		return
-	}
-	t := (*[Plain4TCP]byte)(ip)
-	be.PutUint16(t[plain4TCPSum:], onwardSum(be.Uint16(t[plain4TCPSum:]), diff, partial))
+	diff := IPv4(ip).onward(src, dst)
+	onwardPorts(ip[IPv4MinLen:], proto, partial, diff, ports)
 }
 
 // Onward takes one hop off an IP packet and sets both of its addresses, which are of
@@ -70,31 +54,30 @@ func (b IPv4) onward(src, dst uint32) uint64 {
 
 // Onward6 is [Onward4] for IPv6; the addresses are IPv6's.
 func Onward6(ip []byte, proto uint8, partial bool, src, dst *[16]byte, ports uint32) {
-	be := binary.BigEndian
 	h := (*[Plain6UDP]byte)(ip)
 	h[ip6HopLimit]--
 	// The complements of what leaves are those of its eight words.
 	diff := 8*0xffffffff - sum16((*[16]byte)(h[ip6Src:])) - sum16((*[16]byte)(h[ip6Dst:])) + sum16(src) + sum16(dst)
 	*(*[16]byte)(h[ip6Src:]) = *src
 	*(*[16]byte)(h[ip6Dst:]) = *dst
-	old := be.Uint32(h[IPv6Len:])
-	be.PutUint32(h[IPv6Len:], ports)
-	diff += portsDiff(old, ports, partial)
-	if proto == ProtoUDP {
-		be.PutUint16(h[plain6UDPSum:], notZero(onwardSum(be.Uint16(h[plain6UDPSum:]), diff, partial)))
-		return
-	}
-	t := (*[Plain6TCP]byte)(ip)
-	be.PutUint16(t[plain6TCPSum:], onwardSum(be.Uint16(t[plain6TCPSum:]), diff, partial))
+	onwardPorts(ip[IPv6Len:], proto, partial, diff, ports)
 }
 
-// portsDiff is what ports add to the change of a checksum: nothing to one that is
-// partial.
-func portsDiff(old, now uint32, partial bool) uint64 {
-	if partial {
-		return 0
+// onwardPorts sets both ports of a TCP or UDP header and corrects its checksum, under
+// which the pseudo-header changes by diff.
+func onwardPorts(l4 []byte, proto uint8, partial bool, diff uint64, ports uint32) {
+	be := binary.BigEndian
+	u := (*[UDPLen]byte)(l4)
+	if !partial { // the ports are not in the pseudo-header
+		diff += uint64(^be.Uint32(u[:])) + uint64(ports)
 	}
-	return uint64(^old) + uint64(now)
+	be.PutUint32(u[:], ports)
+	if proto == ProtoUDP {
+		be.PutUint16(u[udpChecksum:], notZero(onwardSum(be.Uint16(u[udpChecksum:]), diff, partial)))
+		return
+	}
+	t := (*[TCPMinLen]byte)(l4)
+	be.PutUint16(t[tcpChecksum:], onwardSum(be.Uint16(t[tcpChecksum:]), diff, partial))
 }
 
 // onwardSum returns what becomes of the checksum c; see rewriteSum.
