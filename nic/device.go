@@ -23,8 +23,8 @@ type Receiver interface {
 
 // Sender is the sending half of a device. Only one goroutine uses it.
 type Sender interface {
-	// Send transmits the frames in order, straight from their memory, which
-	// may be touched again when it returns. errs[i] is set to 0 for a frame
+	// Send transmits the frames in order. Their memory may be touched again
+	// when it returns. errs[i] is set to 0 for a frame
 	// that was sent and to the kernel's errno for one that was not; a frame
 	// that fails does not keep those behind it. It returns how many were
 	// sent. errs is at least as long as frames.

@@ -52,6 +52,22 @@ func (f *Frame) Parts(tag *[vlanLen]byte) (parts [4][]byte) {
 	return [4][]byte{f.Buf[:VNetHdrLen+macsLen], tag[:], f.Buf[VNetHdrLen+macsLen:], f.Tail}
 }
 
+// Copy copies what [Frame.Parts] returns to b, which has room for it, and returns its
+// length. The frame itself is not changed.
+func (f *Frame) Copy(b []byte) int {
+	if f.VLANProto == 0 || len(f.Buf) < VNetHdrLen+macsLen {
+		n := copy(b, f.Buf)
+		return n + copy(b[n:], f.Tail)
+	}
+	n := copy(b, f.Buf[:VNetHdrLen+macsLen])
+	VNet(b[:VNetHdrLen]).Shift(vlanLen)
+	binary.BigEndian.PutUint16(b[n:], f.VLANProto)
+	binary.BigEndian.PutUint16(b[n+2:], f.VLAN)
+	n += vlanLen
+	n += copy(b[n:], f.Buf[VNetHdrLen+macsLen:])
+	return n + copy(b[n:], f.Tail)
+}
+
 // Len returns the Ethernet frame's length in bytes as it is sent: tag and tail
 // included.
 func (f *Frame) Len() int {

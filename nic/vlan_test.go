@@ -37,6 +37,11 @@ func TestTagComesAndGoes(t *testing.T) {
 			t.Errorf("virtio header %x", f.VNet())
 		}
 		f.Tail = []byte("tail")
+		taken := bytes.Clone(f.Buf)
+		room := make([]byte, 200)
+		if n := f.Copy(room); string(room[:n]) != string(before)+"tail" || !bytes.Equal(f.Buf, taken) {
+			t.Errorf("copied as %q, and is %q", room[:n], f.Buf)
+		}
 		if f.Len() != len(before)-nic.VNetHdrLen+4 {
 			t.Errorf("length %d", f.Len())
 		}
@@ -59,6 +64,11 @@ func TestNoTag(t *testing.T) {
 		f := nic.Frame{Buf: append(make([]byte, nic.VNetHdrLen), s...)}
 		if f.TakeTag() || f.VLANProto != 0 || string(f.Eth()) != s {
 			t.Errorf("%q: became %q", s, f.Eth())
+		}
+		room := make([]byte, 200)
+		f.Tail = []byte("tail")
+		if n := f.Copy(room); string(room[nic.VNetHdrLen:n]) != s+"tail" {
+			t.Errorf("%q: copied as %q", s, room[:n])
 		}
 	}
 }

@@ -36,6 +36,10 @@ func (h VNet) GSOType() uint8 { return h[1] &^ VNetGSOECN }
 // HdrLen returns the length in bytes of the headers that each segment repeats.
 func (h VNet) HdrLen() uint16 { return binary.NativeEndian.Uint16(h[2:]) }
 
+// SetHdrLen sets that length. Of a frame that is not to be segmented it is how much
+// lies together in the kernel's memory.
+func (h VNet) SetHdrLen(n int) { binary.NativeEndian.PutUint16(h[2:], uint16(n)) }
+
 // GSOSize returns the payload length in bytes of each segment.
 func (h VNet) GSOSize() uint16 { return binary.NativeEndian.Uint16(h[4:]) }
 

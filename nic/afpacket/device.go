@@ -5,8 +5,13 @@
 // copy into a slot. Slots are small, so that there are many. A frame that is
 // longer than a slot, which is a super-frame or a jumbo frame, waits in the
 // socket's queue meanwhile, uncopied, and is fetched from there with others like
-// it by one recvmmsg(2). Frames go out by sendmmsg(2) straight from where they lie.
-// Both ways carry the virtio-net header, so that TCP super-frames of up to 64 KiB
+// it by one recvmmsg(2).
+//
+// Frames go out by a ring, too, into which a batch is copied and then sent by one
+// system call for all. A batch with a frame that is too long for it goes by
+// sendmmsg(2), straight from where the frames lie.
+//
+// All ways carry the virtio-net header, so that TCP super-frames of up to 64 KiB
 // and checksums that are still to be completed pass as the sender's stack left
 // them: nothing is segmented or summed on the way through.
 //

@@ -553,7 +553,7 @@ func TestPollerDoesNotWatch(t *testing.T) {
 			continue
 		}
 		epolls++
-		for _, fd := range []int{near.fd, near.tx.fd} {
+		for _, fd := range []int{near.fd, near.tx.fd, near.tx.ring.fd} {
 			var st unix.Stat_t
 			check(t, unix.Fstat(fd, &st))
 			if bytes.Contains(info, fmt.Appendf(nil, " ino:%x ", st.Ino)) {

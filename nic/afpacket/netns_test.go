@@ -18,13 +18,13 @@ func init() { runtime.LockOSThread() }
 
 // space is a network namespace of a test's own.
 type space struct {
-	t  *testing.T
+	t  testing.TB
 	ns netns.NsHandle
 	nl *netlink.Handle
 }
 
 // newSpace makes a namespace that lasts as long as the test, or skips it.
-func newSpace(t *testing.T) *space {
+func newSpace(t testing.TB) *space {
 	t.Helper()
 	s := &space{t: t}
 	var err error
@@ -78,7 +78,7 @@ func (s *space) do(fn func()) {
 
 // wire joins two namespaces by a pair of veth interfaces, both up. No stack
 // sends anything on them by itself.
-func wire(t *testing.T, a *space, nameA string, b *space, nameB string) {
+func wire(t testing.TB, a *space, nameA string, b *space, nameB string) {
 	t.Helper()
 	pair := &netlink.Veth{
 		LinkAttrs: netlink.LinkAttrs{Name: nameA, MTU: 1500},
@@ -136,7 +136,7 @@ func (s *space) sender(name string) *Sender {
 	return tx
 }
 
-func check(t *testing.T, err error) {
+func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -90,6 +90,15 @@ func (l layout) request() *unix.TpacketReq {
 	}
 }
 
+// offsets returns where each slot begins.
+func (l layout) offsets() []uint32 {
+	at := make([]uint32, l.slots())
+	for i := range at {
+		at[i] = uint32(i/l.perBlock*l.block + i%l.perBlock*l.slot)
+	}
+	return at
+}
+
 // ring is the memory that the kernel fills, slot after slot, in a circle. The
 // status word of a slot says who owns it. Slots between the first held one and
 // next are ours; the kernel fills from next on.
@@ -110,11 +119,7 @@ func newRing(fd int, l layout) (ring, error) {
 	if err != nil {
 		return ring{}, os.NewSyscallError("mmap", err)
 	}
-	r := ring{mem: mem, slot: uint32(l.slot), at: make([]uint32, l.slots())}
-	for i := range r.at {
-		r.at[i] = uint32(i/l.perBlock*l.block + i%l.perBlock*l.slot)
-	}
-	return r, nil
+	return ring{mem: mem, slot: uint32(l.slot), at: l.offsets()}, nil
 }
 
 // ringFailed explains why the kernel refused a ring. The layout is valid, so

@@ -27,7 +27,8 @@ const (
 type Sender struct {
 	name  string
 	index int
-	fd    int // -1 when closed
+	ring  sendRing // for frames that all fit into it
+	fd    int      // for others; -1 when closed
 	vec   *vector
 
 	bypass  bool // frames go to the driver without a queueing discipline
@@ -55,21 +56,34 @@ func OpenSender(index int) (*Sender, error) {
 }
 
 func openSender(ifi *net.Interface) (*Sender, error) {
-	fd, err := listen(ifi)
-	if err != nil {
+	s := &Sender{name: ifi.Name, index: ifi.Index, fd: -1, vec: newVector(), bypass: true}
+	var err error
+	if s.fd, err = sendSocket(ifi, sendOptions); err != nil {
 		return nil, err
 	}
-	if err := setOptions(fd, sendOptions); err != nil {
-		return nil, errors.Join(err, unix.Close(fd))
+	if s.ring, err = openSendRing(ifi); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// sendSocket opens a socket that sends only.
+func sendSocket(ifi *net.Interface, opts []option) (int, error) {
+	fd, err := listen(ifi)
+	if err != nil {
+		return -1, err
+	}
+	if err := setOptions(fd, opts); err != nil {
+		return -1, errors.Join(err, unix.Close(fd))
 	}
 	// SO_SNDBUFFORCE takes CAP_NET_ADMIN; without it the system's limit
 	// holds, and a burst of super-frames may meet EAGAIN.
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer) != nil {
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer); err != nil {
-			return nil, errors.Join(os.NewSyscallError("setsockopt SO_SNDBUF", err), unix.Close(fd))
+			return -1, errors.Join(os.NewSyscallError("setsockopt SO_SNDBUF", err), unix.Close(fd))
 		}
 	}
-	return &Sender{name: ifi.Name, index: ifi.Index, fd: fd, vec: newVector(), bypass: true}, nil
+	return fd, nil
 }
 
 // Name returns the name that the interface had when it was opened.
@@ -83,17 +97,17 @@ func (s *Sender) Stats() nic.Stats {
 	return nic.Stats{TxFrames: s.frames.Load(), TxBytes: s.bytes.Load(), TxErrors: s.errors.Load()}
 }
 
-// Close closes the socket.
+// Close closes the sockets.
 func (s *Sender) Close() error {
 	if s.fd < 0 {
 		return nil
 	}
 	fd := s.fd
 	s.fd = -1
-	return os.NewSyscallError("close", unix.Close(fd))
+	return errors.Join(s.ring.close(), os.NewSyscallError("close", unix.Close(fd)))
 }
 
-// Send transmits frames straight from their memory. It does not block: a frame
+// Send transmits frames in order. It does not block: a frame
 // for which there is no room now gets EAGAIN or ENOBUFS. A frame longer than
 // the interface's MTU, if it is no super-frame, gets EMSGSIZE. When the
 // interface is down (ENETDOWN) or gone (ENXIO, ENODEV), so is the answer for
@@ -108,9 +122,35 @@ func (s *Sender) Send(frames []*nic.Frame, errs []unix.Errno) int {
 	return sent
 }
 
-// sendBatch sends up to MaxBatch frames.
+// sendBatch sends up to MaxBatch frames: all by the ring if all fit, and what the
+// ring does not take from where it lies. The kernel is done with the one way when
+// it returns, so the other keeps the order.
 func (s *Sender) sendBatch(frames []*nic.Frame, errs []unix.Errno) int {
-	var bytes uint64
+	n := 0
+	if s.bypass && s.ring.fits(frames) {
+		n = s.ring.send(frames)
+		clear(errs[:n])
+	}
+	if n < len(frames) {
+		s.sendMessages(frames[n:], errs[n:])
+	}
+	var sent, bytes uint64
+	for i, f := range frames {
+		if errs[i] == 0 {
+			sent++
+			bytes += uint64(f.Len())
+		}
+	}
+	s.frames.Add(sent)
+	s.bytes.Add(bytes)
+	if failed := uint64(len(frames)) - sent; failed > 0 {
+		s.errors.Add(failed)
+	}
+	return int(sent)
+}
+
+// sendMessages sends up to MaxBatch frames straight from their memory.
+func (s *Sender) sendMessages(frames []*nic.Frame, errs []unix.Errno) {
 	for i, f := range frames {
 		if f.VLANProto != 0 {
 			s.vec.setTagged(i, f)
@@ -118,7 +158,6 @@ func (s *Sender) sendBatch(frames []*nic.Frame, errs []unix.Errno) int {
 			s.vec.set(i, f.Buf, f.Tail)
 		}
 	}
-	sent := 0
 	for i := 0; i < len(frames); {
 		n, errno := s.vec.send(s.fd, i, len(frames))
 		switch {
@@ -128,12 +167,8 @@ func (s *Sender) sendBatch(frames []*nic.Frame, errs []unix.Errno) int {
 		case s.refused > 0 && slices.ContainsFunc(frames[i:i+n], super):
 			s.refused = 0
 		}
-		for _, f := range frames[i : i+n] {
-			errs[i] = 0
-			bytes += uint64(f.Len())
-			i++
-		}
-		sent += n
+		clear(errs[i : i+n])
+		i += n
 		if n > 0 || errno == unix.EINTR {
 			// When it stopped short of the end, the next call tells why.
 			continue
@@ -146,12 +181,6 @@ func (s *Sender) sendBatch(frames []*nic.Frame, errs []unix.Errno) int {
 			errs[i] = errno
 		}
 	}
-	s.frames.Add(uint64(sent))
-	s.bytes.Add(bytes)
-	if sent < len(frames) {
-		s.errors.Add(uint64(len(frames) - sent))
-	}
-	return sent
 }
 
 // useless reports whether an error is the interface's and not the frame's.
