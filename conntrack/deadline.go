@@ -18,9 +18,12 @@ func In(now, timeout int64) Deadline {
 	return Deadline{at, c.timeout, tickOf(at)}
 }
 
+// Of gives the deadline to a copy of a connection.
+func (d *Deadline) Of(c *Conn) { c.Expires, c.timeout = d.at, d.timeout }
+
 // ArmAs is [Shard.Arm] with a deadline.
 func (s *Shard) ArmAs(c *Conn, d *Deadline) {
-	c.Expires, c.timeout = d.at, d.timeout
+	d.Of(c)
 	if c.due == 0 || d.due < c.due {
 		s.set(c, d.due)
 	}

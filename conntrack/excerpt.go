@@ -7,14 +7,20 @@ import (
 
 // Copy returns a copy of the connection, to be looked at when its shard is not
 // locked any more. In a table it is of no use.
-func (c *Conn) Copy() Conn {
-	return Conn{
-		Client: c.Client, Virtual: c.Virtual, Dest: c.Dest,
-		ClientPort: c.ClientPort, VirtualPort: c.VirtualPort, DestPort: c.DestPort,
-		Proto: c.Proto, State: c.State, Server: c.Server, Flags: c.Flags,
-		Expires: c.Expires, InBytes: c.InBytes, OutBytes: c.OutBytes, InPkts: c.InPkts, Mark: c.Mark, Control: c.Control,
-		created: c.created, timeout: c.timeout, family: atomic.LoadUint32(&c.family), ref: c.ref,
-	}
+func (c *Conn) Copy() (twin Conn) {
+	c.CopyTo(&twin)
+	return twin
+}
+
+// CopyTo makes to what [Conn.Copy] returns.
+func (c *Conn) CopyTo(to *Conn) {
+	// Field by field: a literal is made elsewhere and copied.
+	to.Client, to.Virtual, to.Dest = c.Client, c.Virtual, c.Dest
+	to.ClientPort, to.VirtualPort, to.DestPort = c.ClientPort, c.VirtualPort, c.DestPort
+	to.Proto, to.State, to.Server, to.Flags = c.Proto, c.State, c.Server, c.Flags
+	to.Expires, to.InBytes, to.OutBytes, to.InPkts, to.Mark, to.Control = c.Expires, c.InBytes, c.OutBytes, c.InPkts, c.Mark, c.Control
+	to.created, to.timeout, to.family, to.ref = c.created, c.timeout, atomic.LoadUint32(&c.family), c.ref
+	to.ext, to.next, to.due = 0, 0, 0
 }
 
 // excerptRoom is how many connections may be added to an excerpt, if the table

@@ -7,7 +7,8 @@ import (
 )
 
 // Decision is what became of one frame, and why. [Engine.Explain] makes one for a
-// packet that never was; the worker that judges a frame fills it in on its way.
+// packet that never was; the worker that judges a frame notes it on its way, in a
+// [Record].
 type Decision struct {
 	At   int64 // on the engine's clock, in nanoseconds
 	NIC  int   // ifindex of the NIC that received the frame
@@ -47,8 +48,10 @@ type Decision struct {
 	// nowhere both are zero.
 	To  Addr
 	Hop nic.Hop
-	// Out are the frames that left, or are to leave.
-	Out []Departure
+	// Out are the frames that left, or are to leave, and MoreOut how many more did of
+	// which a [Record] has no more room.
+	Out     []Departure
+	MoreOut int
 
 	// Reply is what would become of the server's answer. Only Explain tells it, and
 	// only of answers that pass here.
@@ -188,9 +191,12 @@ type TemplateUse struct {
 // Scheduling is how a scheduler came to its pick.
 type Scheduling struct {
 	Scheduler string
-	Rule      string // what decides, in one line
-	Compared  string // what the candidates' values are, "" if nothing is compared
-	Greatest  bool   // the greatest value wins, else the least
+	// Brief says that the scheduler gave no account, as packets waited: nothing but its
+	// name is known.
+	Brief    bool
+	Rule     string // what decides, in one line
+	Compared string // what the candidates' values are, "" if nothing is compared
+	Greatest bool   // the greatest value wins, else the least
 	// Candidates are all servers of the service, in list order.
 	Candidates []Candidate
 	Picked     int // index of the one picked, or -1

@@ -18,6 +18,7 @@ type bed struct {
 	routes  *testRoutes
 	workers map[int]*Worker
 	now     int64
+	record  *Decision // on the last packet, nil if it did not leave
 }
 
 var (
@@ -73,6 +74,12 @@ func (b *bed) in(index int, f nic.Frame) (Verdict, []sent) {
 	batch.Frames[0] = f
 	w.Process(&batch, b.now)
 	v := w.Verdict(0)
+	b.record = nil
+	if leaves := v.Kind == Forward || v.Kind == Reply; leaves != (w.Oldest() == 0) {
+		b.t.Fatalf("%v %v, and the oldest packet that left is %d", v.Kind, v.Reason, w.Oldest())
+	} else if leaves {
+		b.record = recordOf(w)
+	}
 	return v, b.out(w)
 }
 

@@ -127,12 +127,14 @@ func (x *excerpt) down(servers []ServerKey, now int64) error {
 func (x *excerpt) judge(index int, f nic.Frame, now int64) *Decision {
 	w := x.worker
 	w.index = index
-	w.watch = &watch{d: &Decision{At: now, NIC: index, Before: headersOf(f.Eth())}}
+	w.explains, w.explained = true, nil
 	batch := nic.Batch{N: 1}
 	batch.Frames[0] = f
 	w.Process(&batch, now)
-	d := w.watch.d
-	d.Verdict = w.Verdict(0)
+	d := w.explained
+	if d == nil { // it was not even read
+		d = &Decision{At: now, NIC: index, Before: headersOf(batch.Frames[0].Eth()), Verdict: w.Verdict(0)}
+	}
 	w.Commit()
 	return d
 }

@@ -304,6 +304,10 @@ func (m *explainModel) judge(d *Decision, index int, f nic.Frame) {
 	if v == drop(HoldFull) && d.Verdict == holding {
 		return // that is a worker's own
 	}
+	if b := m.asked; b.record != nil && d.At == b.now { // an answer is told of as of its question
+		m.seen["recorded"]++
+		m.recorded(d, b.record)
+	}
 	if d.Verdict != v {
 		m.fail("decided %v (%s), and it became %v (%s)", d.Verdict, d.Verdict.Reason, v, v.Reason)
 	}
@@ -323,6 +327,25 @@ func (m *explainModel) judge(d *Decision, index int, f nic.Frame) {
 	}
 	if !slices.Equal(got, want) {
 		m.fail("decided that these leave\n%+v\nand these left\n%+v", want, got)
+	}
+}
+
+// recorded holds what was recorded of the packet against what was explained.
+func (m *explainModel) recorded(d, recorded *Decision) {
+	want, got := *d, *recorded
+	for _, d := range []*Decision{&want, &got} {
+		d.Out = slices.Clone(d.Out)
+		for i := range d.Out {
+			if h := &d.Out[i].Headers; m.pooled(h) {
+				h.SrcPort = 0
+			}
+		}
+		if d.Service == nil && d.Found == nil && d.Connection == nil {
+			d.Cause = 0 // Explain says that there is no service
+		}
+	}
+	if w, g := spelled(&want), spelled(&got); w != g {
+		m.fail("explained\n%s\nand recorded\n%s", w, g)
 	}
 }
 
@@ -415,7 +438,7 @@ func TestExplainIsWhatHappens(t *testing.T) {
 		"given up: policy", "life: move", "life: reset-both", "life: keep",
 		"rule: any-port", "rule: exact", "rule: ftp-fallback", "rule: mark",
 		"why: scheduled", "why: template", "why: moved",
-		"verdict 1 none", "verdict 2 none", "verdict 3 none", "verdict 4 none", "verdict 5 drop-packet", "verdict 5 martian-source",
+		"recorded", "verdict 1 none", "verdict 2 none", "verdict 3 none", "verdict 4 none", "verdict 5 drop-packet", "verdict 5 martian-source",
 		"verdict 5 no-answer", "verdict 5 server-gone", "verdict 5 table-full",
 		"method 0", "method 2", "method 3", "method 4", "method 5", "method 6",
 	}

@@ -27,7 +27,7 @@ type express struct {
 func (w *Worker) setOut() {
 	// By a mark any packet may be a client's, and the host's own need no hop.
 	x := &w.express
-	x.open = w.watch == nil && w.traces.all == nil && len(w.snap.rules) == 0 && !w.fromHost() && !w.general
+	x.open = !w.explains && w.traces.all == nil && len(w.snap.rules) == 0 && !w.fromHost() && !w.general
 	if x.open {
 		t := w.e.timeouts.Load()
 		x.tcp = conntrack.In(w.now, t.TCP[state.TCPEstablished])
@@ -39,14 +39,17 @@ func (w *Worker) setOut() {
 const aside = conntrack.Template | conntrack.OnePacket | conntrack.NoCPort | conntrack.GivenUp |
 	conntrack.AnyDPort | conntrack.Proxied | conntrack.InSeq | conntrack.OutSeq
 
-// passOn sends a plain packet on. It reports false, and has changed nothing, if it is
-// none for the express way.
-func (w *Worker) passOn(i int, q *plain, f *nic.Frame) bool {
+// passOn sends a plain packet on, and if noted notes how. It reports false, and has
+// changed nothing, if it is none for the express way.
+func (w *Worker) passOn(i int, q *plain, f *nic.Frame, noted bool) bool {
 	if q.home {
 		k := q.portKey()
 		s, c := w.onPort(&k, conntrack.Ref(w.ports[q.found]))
 		if c == nil {
 			return false
+		}
+		if noted {
+			w.notePlain(f, c)
 		}
 		ok := c.Method() == conntrack.Full && w.onwardOut(i, q, f, s, c)
 		s.Unlock()
@@ -56,9 +59,15 @@ func (w *Worker) passOn(i int, q *plain, f *nic.Frame) bool {
 	s.Lock()
 	if q.in {
 		if c := s.Known(q.hash, &q.key); c != nil {
+			if noted {
+				w.notePlain(f, c)
+			}
 			ok = w.onwardIn(i, q, f, s, c)
 		}
 	} else if c := s.Out(q.hash, &q.key); c != nil && c.Method() == conntrack.Masq && !c.Extended() {
+		if noted {
+			w.notePlain(f, c)
+		}
 		ok = w.onwardOut(i, q, f, s, c)
 	}
 	s.Unlock()

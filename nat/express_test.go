@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"vsnat/conntrack"
@@ -19,6 +20,7 @@ type expressTwins struct {
 	r         *rand.Rand
 	one       *bed
 	other     *bed
+	trace     *Trace // of the other
 	flows     []expressFlow
 	log       []string
 	expressed map[string]int // how many went that way, by method and direction
@@ -41,6 +43,10 @@ func newExpressTwins(t *testing.T, seed uint64) *expressTwins {
 	}
 	for _, w := range m.other.workers {
 		w.general = true
+	}
+	var err error
+	if m.trace, err = m.other.e.Trace(TraceFilter{}); err != nil {
+		t.Fatal(err)
 	}
 	for _, a := range [][2]string{{"192.0.2.1", "10.0.0.%d"}, {"2001:db8:c::1", "2001:db8:5::%d"}} {
 		for i, method := range []string{"-m", "-g", "-i", "-i --tun-type gue --tun-port 5555", "-i --tun-type gre --tun-csum", "-F", "-F", "-m"} {
@@ -178,8 +184,15 @@ func (m *expressTwins) send(index int, frames []nic.Frame, of []int) {
 	w, o := m.one.workers[index], m.other.workers[index]
 	m.one.now += 1e6
 	m.other.now = m.one.now
+	for i := range frames {
+		// As they are received, or a bit out of order; of some the time is not known.
+		batch.Frames[i].Time = max(m.one.now+int64(i)*100-m.r.Int64N(500), 0) * int64(min(m.r.IntN(100), 1))
+		twin.Frames[i].Time = batch.Frames[i].Time
+	}
 	w.Process(&batch, m.one.now)
+	o.traces.last = m.other.now - 1e12 // all are told
 	o.Process(&twin, m.other.now)
+	m.recorded(w, o)
 	for i := range frames {
 		if w.Verdict(i) != o.Verdict(i) {
 			m.fail("frame %d: %v %v, and by the general way %v %v", i, w.Verdict(i), w.Verdict(i).Reason, o.Verdict(i), o.Verdict(i).Reason)
@@ -209,6 +222,34 @@ func (m *expressTwins) send(index int, frames []nic.Frame, of []int) {
 	o.Commit()
 	if w.Ledger() != o.Ledger() {
 		m.fail("%+v, and by the general way %+v", w.Ledger(), o.Ledger())
+	}
+}
+
+// recorded holds what is recorded of the batch's oldest packet against what the other
+// records of it, and what that tells who traces it.
+func (m *expressTwins) recorded(w, o *Worker) {
+	traced, lost := m.trace.Take()
+	if lost > 0 {
+		m.fail("%d decisions were not traced", lost)
+	}
+	i := w.Oldest()
+	if i != o.Oldest() {
+		m.fail("the oldest is frame %d, and by the general way %d", i, o.Oldest())
+	}
+	if i < 0 {
+		return
+	}
+	got, want := recordOf(w), recordOf(o)
+	if g, x := spelled(got), spelled(want); g != x {
+		m.fail("frame %d is recorded as\n%s\nand by the general way as\n%s", i, g, x)
+	}
+	if !slices.ContainsFunc(traced, func(d *Decision) bool { return spelled(d) == spelled(got) }) {
+		m.fail("frame %d is recorded as\n%s\nand not so traced", i, spelled(got))
+	}
+	if w.plains[i].ok {
+		m.expressed["recorded"]++
+	} else {
+		m.expressed["recorded by the general way"]++
 	}
 }
 
@@ -308,7 +349,7 @@ func TestExpress(t *testing.T) {
 		}
 	}
 	t.Log(expressed)
-	for _, k := range []string{"IPv4 0 in", "IPv4 0 out", "IPv6 0 in", "IPv6 0 out", "IPv4 2 in", "IPv6 2 in", "IPv4 3 in", "IPv6 3 in", "IPv4 5 in", "IPv6 5 in", "full out"} {
+	for _, k := range []string{"IPv4 0 in", "IPv4 0 out", "IPv6 0 in", "IPv6 0 out", "IPv4 2 in", "IPv6 2 in", "IPv4 3 in", "IPv6 3 in", "IPv4 5 in", "IPv6 5 in", "full out", "recorded", "recorded by the general way"} {
 		if expressed[k] < 100 {
 			t.Errorf("%s: %d packets went the express way", k, expressed[k])
 		}

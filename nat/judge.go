@@ -15,7 +15,7 @@ func (w *Worker) pass(i int, f *nic.Frame) {
 		return
 	}
 	w.pkt, w.frame = &w.pkts[i], f
-	if w.watch == nil && w.traces.all == nil {
+	if f.Time >= w.oldest.time && w.traces.all == nil && !w.explains {
 		w.verdicts[i] = w.judge(&w.jobs[i])
 	} else {
 		w.verdicts[i] = w.asked(&w.jobs[i])

@@ -174,7 +174,6 @@ type tracer struct {
 	number uint32    // of the worker, from 1; 0 until there was a trace
 	credit int64     // decisions it may tell, in nanoseconds of traceRate
 	last   int64
-	watch  watch
 }
 
 // followTraces takes over which traces there are.
@@ -183,22 +182,6 @@ func (w *Worker) followTraces() {
 	if w.traces.all != nil && w.traces.number == 0 {
 		w.traces.number = w.e.tracers.Add(1)
 	}
-}
-
-// traced is judge for a frame that traces may want.
-func (w *Worker) traced(j *job) Verdict {
-	wanted := w.wanted(w.pkt)
-	if wanted == 0 {
-		return w.judge(j)
-	}
-	t := &w.traces
-	t.watch.brief = true
-	w.watch = &t.watch
-	v := w.watched(j)
-	w.watch = nil
-	w.tell(wanted, t.watch.d)
-	t.watch = watch{}
-	return v
 }
 
 // unread tells traces of a frame that was dropped before it was judged.

@@ -1,71 +1,127 @@
 package nat
 
 import (
+	"slices"
+
 	"vsnat/conntrack"
 	"vsnat/sched"
 )
 
-// watch is where a worker notes how it comes to its decisions, if somebody asked.
-// Its methods do nothing without it, and cost a branch.
+// watch is where a worker notes how it comes to a decision, if somebody asked. Its
+// methods do nothing without it, and cost a branch.
 type watch struct {
-	d *Decision // of the frame under judgement
+	rec Record // of the frame under judgement
 
 	connection conntrack.Ref // that it belongs to
 	once       bool          // of one-packet scheduling
 	template   conntrack.Ref // that names its server
 	server     *dest
 
-	brief bool // no scheduler is asked for a long account
+	first, last int // of the frames to send, those that became of it
+
+	wants   wish
+	account *Scheduling // nil if none was wanted
+
+	plain plainNote
 }
+
+// wish is what is wanted of schedulers.
+type wish uint8
+
+// What is wanted: nothing that allocates; what does not keep packets waiting; all.
+const (
+	noAccount wish = iota
+	briefAccount
+	fullAccount
+)
 
 // asked is judge for a frame of which a decision may be wanted.
 func (w *Worker) asked(j *job) Verdict {
-	if w.watch != nil {
-		return w.watched(j)
+	var traces uint
+	if w.traces.all != nil {
+		traces = w.wanted(w.pkt)
 	}
-	return w.traced(j)
+	oldest := j.f.Time < w.oldest.time
+	t := &w.oldest.watches[w.oldest.spare]
+	switch {
+	case w.explains:
+		t.wants = fullAccount
+	case traces != 0:
+		t.wants = briefAccount
+	case oldest:
+		t.wants = noAccount
+	default:
+		return w.judge(j)
+	}
+	v := w.watched(j, t)
+	switch {
+	case w.explains:
+		w.explained = t.decision(w, j)
+	case traces != 0:
+		w.tell(traces, t.decision(w, j))
+	}
+	if oldest && (v.Kind == Forward || v.Kind == Reply) {
+		w.oldest.is(j.f, j.i)
+	}
+	return v
 }
 
-// watched is judge for a frame of which a decision is wanted.
-func (w *Worker) watched(j *job) Verdict {
-	t := w.watch
-	*t = watch{brief: t.brief, d: &Decision{At: w.now, NIC: w.index, Before: headersOf(j.f.Eth())}}
-	sent := len(w.out)
+// watched is judge for a frame of which t is to note how it is decided.
+func (w *Worker) watched(j *job, t *watch) Verdict {
+	t.rec.begin(w.now, w.index)
+	t.rec.before = headersOf(j.f.Eth())
+	t.connection, t.once, t.template, t.server, t.account = 0, false, 0, nil, nil
+	t.plain.is = false
+	t.first = len(w.out)
+	w.watch = t
 	v := w.judge(j)
-	t.conclude(w, j, v, w.out[sent:])
+	w.watch = nil
+	t.last = len(w.out)
+	t.conclude(w, j, v)
 	return v
 }
 
 // conclude notes what came of the frame.
-func (t *watch) conclude(w *Worker, j *job, v Verdict, out []Out) {
-	d := t.d
-	d.Verdict, d.Mark = v, w.mark(j)
-	d.Connection = w.e.copyOf(t.connection)
+func (t *watch) conclude(w *Worker, j *job, v Verdict) {
+	r := &t.rec
+	r.verdict, r.mark = v, w.mark(j)
 	if t.once {
-		c := w.once.Copy()
-		d.Connection = &c
+		r.connection.set(w.once.Copy())
+	} else {
+		w.e.copyTo(&r.connection, t.connection)
 	}
-	if d.Template != nil {
-		d.Template.Now = w.e.copyOf(t.template)
-	}
+	w.e.copyTo(&r.templateNow, t.template)
 	if t.server != nil {
-		d.Event = t.server.trouble()
+		r.event = t.server.trouble()
 	}
 	switch v.Kind {
 	case Forward, Hold:
-		d.To = j.next
+		r.to = j.next
 	case Reply:
-		d.To = d.Before.Src
+		r.to = r.before.Src
 	}
-	if d.To != (Addr{}) {
-		d.Hop = *w.hop(&d.To)
+	if r.to != (Addr{}) {
+		r.hop = *w.hop(&r.to)
 	}
-	for i := range out {
-		d.Out = append(d.Out, Departure{Port: out[i].Port, Kind: out[i].Kind, Headers: headersOf(out[i].Frame.Eth())})
+}
+
+// decision tells all that was noted of the frame, which was judged just now.
+func (t *watch) decision(w *Worker, j *job) *Decision {
+	d := t.rec.Decision()
+	if t.account != nil {
+		d.Scheduling = t.account
 	}
-	if v == holding {
+	for i := range w.out[t.first:t.last] {
+		d.Out = append(d.Out, departure(&w.out[t.first+i]))
+	}
+	if d.Verdict == holding {
 		d.Out = append(d.Out, Departure{Port: d.Hop.Index, Kind: Forward, Headers: headersOf(j.f.Eth()), Waits: true})
 	}
+	return d
+}
+
+func departure(o *Out) Departure {
+	return Departure{Port: o.Port, Kind: o.Kind, Headers: headersOf(o.Frame.Eth())}
 }
 
 // trouble is [dest.event] for those who do not hold the service's mu.
@@ -82,19 +138,17 @@ func (d *dest) trouble() LifeEvent {
 	return 0
 }
 
-// copyOf returns a copy of a connection, nil if there is none any more.
-func (e *Engine) copyOf(r conntrack.Ref) *conntrack.Conn {
+// copyTo copies a connection, if there is one still.
+func (e *Engine) copyTo(to *maybe[conntrack.Conn], r conntrack.Ref) {
 	if r == 0 {
-		return nil
+		return
 	}
 	s := e.table.Home(r)
 	s.Lock()
 	defer s.Unlock()
 	if c := s.Get(r); c != nil {
-		twin := c.Copy()
-		return &twin
+		to.set(c.Copy())
 	}
-	return nil
 }
 
 // found notes the connection that a packet from that side belongs to, before it
@@ -106,8 +160,8 @@ func (t *watch) found(c *conntrack.Conn, d *dest, from Side) {
 }
 
 func (t *watch) note(c *conntrack.Conn, d *dest, from Side) {
-	twin := c.Copy()
-	t.d.From, t.d.Found = from, &twin
+	t.rec.from = from
+	t.rec.found.set(c.Copy())
 	t.connection, t.server = c.Ref(), d
 }
 
@@ -118,13 +172,13 @@ func (t *watch) gaveUp(c *conntrack.Conn, d *dest, mode int, byPolicy bool) {
 	}
 	switch {
 	case byPolicy:
-		t.d.GivenUp = ByPolicy
+		t.rec.givenUp = ByPolicy
 	case reusable(c, mode):
-		t.d.GivenUp = BegunAnew
+		t.rec.givenUp = BegunAnew
 	case d != nil && d.available.Load():
-		t.d.GivenUp = OnNoWeight
+		t.rec.givenUp = OnNoWeight
 	default:
-		t.d.GivenUp = OnDeleted
+		t.rec.givenUp = OnDeleted
 	}
 	t.connection, t.server = 0, nil
 }
@@ -134,12 +188,12 @@ func (t *watch) ruled(f *doom, of Traffic, now int64) {
 	if t == nil {
 		return
 	}
-	r := &Ruling{Event: f.event, Traffic: of, Action: f.at(now)[of], Deadline: now >= f.due}
+	r := Ruling{Event: f.event, Traffic: of, Action: f.at(now)[of], Deadline: now >= f.due}
 	if of == PersistentClient {
-		t.d.Template.Life = r
+		t.rec.templateLife.set(r)
 		return
 	}
-	t.d.Life = r
+	t.rec.life.set(r)
 }
 
 // asks notes that a packet asks for a service.
@@ -147,28 +201,28 @@ func (t *watch) asks(s *service, port uint16) {
 	if t == nil {
 		return
 	}
-	t.d.From = ClientSide
+	t.rec.from = ClientSide
 	if s == nil {
-		t.d.Cause = NoService
+		t.rec.cause = NoService
 		return
 	}
-	t.d.Service = s.spec.Load()
+	t.rec.service = s.spec.Load()
 	switch k := &s.key; {
 	case k.Mark != 0:
-		t.d.Rule = ByMark
+		t.rec.rule = ByMark
 	case k.Port == port:
-		t.d.Rule = ByAddress
+		t.rec.rule = ByAddress
 	case k.Port == 0:
-		t.d.Rule = ByAnyPort
+		t.rec.rule = ByAnyPort
 	default:
-		t.d.Rule = ByFTP
+		t.rec.rule = ByFTP
 	}
 }
 
 // because notes why no connection begins.
 func (t *watch) because(c Cause) {
 	if t != nil {
-		t.d.Cause = c
+		t.rec.cause = c
 	}
 }
 
@@ -177,10 +231,9 @@ func (t *watch) looked(c *conntrack.Conn) {
 	if t == nil {
 		return
 	}
-	t.d.Template = &TemplateUse{}
+	t.rec.looked = true
 	if c != nil {
-		twin := c.Copy()
-		t.d.Template.Found = &twin
+		t.rec.template.set(c.Copy())
 	}
 }
 
@@ -189,9 +242,9 @@ func (t *watch) rejected() {
 	if t == nil {
 		return
 	}
-	t.d.Template.GivenUp = OnUnattractive
-	if l := t.d.Template.Life; l != nil && l.Action == Move {
-		t.d.Template.GivenUp = ByPolicy
+	t.rec.templateGivenUp = OnUnattractive
+	if l := &t.rec.templateLife; l.is && l.value.Action == Move {
+		t.rec.templateGivenUp = ByPolicy
 	}
 }
 
@@ -205,7 +258,7 @@ func (t *watch) named(c *conntrack.Conn) {
 // made notes a new connection.
 func (t *watch) made(c *conntrack.Conn, d *dest) {
 	if t != nil {
-		t.d.From = ClientSide
+		t.rec.from = ClientSide
 		t.connection, t.once, t.server = c.Ref(), c.Flags&conntrack.OnePacket != 0, d
 	}
 }
@@ -216,23 +269,23 @@ func (t *watch) weighs(s *service, req *sched.Request) {
 	if t == nil {
 		return
 	}
-	if t.brief && len(s.list) > traceServers {
-		t.d.Scheduling = &Scheduling{Scheduler: s.spec.Load().Scheduler, Picked: -1}
+	t.rec.scheduler = s.spec.Load().Scheduler
+	if t.wants == noAccount || t.wants == briefAccount && len(s.list) > traceServers {
 		return
 	}
 	a := s.sched.Explain(s.list, req)
-	t.d.Scheduling = &Scheduling{
-		Scheduler: s.spec.Load().Scheduler, Rule: a.Rule, Compared: a.Compared, Greatest: a.Greatest,
+	t.account = &Scheduling{
+		Scheduler: t.rec.scheduler, Rule: a.Rule, Compared: a.Compared, Greatest: a.Greatest,
 		Candidates: make([]Candidate, len(a.Standings)), Picked: -1,
 	}
 	for i := range a.Standings {
 		st, d := &a.Standings[i], s.dests[i]
-		t.d.Scheduling.Candidates[i] = Candidate{
+		t.account.Candidates[i] = Candidate{
 			Key: d.key, Weight: st.Server.Weight, Active: st.Server.Active.Load(), Total: st.Server.Total.Load(),
 			Refusal: st.Refusal.String(), Value: st.Value, Counts: st.Counts, Note: st.Note,
 		}
 		if st.Refusal == sched.NoWeight && d.weight != 0 {
-			t.d.Scheduling.Candidates[i].Refusal = "down"
+			t.account.Candidates[i].Refusal = "down"
 		}
 	}
 }
@@ -242,12 +295,10 @@ func (t *watch) picked(s *service, srv *sched.Server) {
 	if t == nil {
 		return
 	}
-	for i := range t.d.Scheduling.Candidates {
-		if s.list[i] == srv {
-			t.d.Scheduling.Picked = i
-		}
+	if t.account != nil {
+		t.account.Picked = slices.Index(s.list, srv)
 	}
 	if srv == nil {
-		t.d.Cause = NoneUsable
+		t.rec.cause = NoneUsable
 	}
 }

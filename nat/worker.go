@@ -30,12 +30,15 @@ type Worker struct {
 	vlans   vlanSet              // that have an interface of their own
 	req     sched.Request
 	once    conntrack.Conn // of the packet, if it is scheduled by itself
-	watch   *watch         // nil if nobody wants to know
+	watch   *watch         // of that frame; nil if nobody wants to know
 	traces  tracer
 	express express
-	general bool    // of tests: no packet goes the express way
-	source  [1]Addr // see [Worker.takePort]
-	first   job     // see [Worker.sendFirst]
+	general bool // of tests: no packet goes the express way
+	// explains says that all is wanted of every decision, and explained is the last one.
+	explains  bool
+	explained *Decision
+	source    [1]Addr // see [Worker.takePort]
+	first     job     // see [Worker.sendFirst]
 	// nextPort tells where among a pool's ports the next one is looked for.
 	nextPort uint32
 	seg      alg.Segment // of the packet, if a helper looks at it
@@ -44,6 +47,7 @@ type Worker struct {
 	// inverse is the answer to the packet that an ICMP error quotes.
 	inverse wire.Packet
 
+	oldest   oldest
 	verdicts [nic.MaxBatch]Verdict
 	out      []Out
 	answers  answers
@@ -108,12 +112,17 @@ func (w *Worker) Process(b *nic.Batch, now int64) {
 		w.e.table.PrefetchPorts(ports)
 	}
 	w.e.table.Prefetch(hashes)
+	onward := uint64(0) // frames that went the express way
 	for i := range b.N {
 		f := &b.Frames[i]
 		if q := &w.plains[i]; q.ok {
-			if w.passOn(i, q, f) {
-				w.verdicts[i] = forwarded
-				w.count(forwarded)
+			older := f.Time < w.oldest.time
+			if w.passOn(i, q, f, older) {
+				if older {
+					w.oldest.is(f, i)
+				}
+				w.verdicts[i] = Verdict{Kind: Forward} // not from memory
+				onward++
 				continue
 			}
 			q.ok = false
@@ -122,6 +131,8 @@ func (w *Worker) Process(b *nic.Batch, now int64) {
 		w.pass(i, f)
 		w.count(w.verdicts[i])
 	}
+	w.ledger.Received += onward
+	w.ledger.Forwarded += onward
 }
 
 // Idle does what is due when no frame came: held frames go on or end.
@@ -147,6 +158,7 @@ func (w *Worker) begin(now int64) {
 		w.snap = snap
 	}
 	w.frame = nil
+	w.oldest.forget()
 	w.host = int(w.e.host.index.Load())
 	w.followTraces()
 	if len(w.snap.tunnels) > 0 && w.tunnels.frames == nil {
