@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -25,7 +24,7 @@ func latencyCommand() *cobra.Command {
 		v                     view
 		name                  nameFlags
 		reset, record, forget bool
-		explained             bool
+		decisions             bool
 		slowest               int
 	)
 	cmd := &cobra.Command{
@@ -37,6 +36,10 @@ worker, other packets before it in the receive ring, its verdict, its sending.
 Beside that stands what the machine did meanwhile: scheduling gaps, in which a
 thread that should run did not, and pauses for garbage collection.
 
+With each of the slowest stands what was decided about it, as vsnat trace tells
+it; with --decisions step by step, as vsnat explain does. That was noted when it
+was decided, and is not what would be decided now.
+
 Pickup is when a packet's batch is taken out of the receive ring. The verdict is
 there when all of the batch is judged, and sent it is when all of it is.
 
@@ -44,7 +47,7 @@ A service is measured by itself once it is asked for: with --record, or with
 latency = true in the configuration file.`,
 		Example: `  vsnat latency
   vsnat latency --watch
-  vsnat latency --slowest 1 --explain
+  vsnat latency --slowest 1 --decisions
   vsnat latency --reset
   vsnat latency -t 192.0.2.1:80 --record
   vsnat latency -t 192.0.2.1:80 --json`,
@@ -84,11 +87,8 @@ latency = true in the configuration file.`,
 					}
 				}
 				r.Slowest = r.Slowest[:min(len(r.Slowest), slowest)]
-				if explained {
-					return r, decideNow(ctx, c, r.Slowest)
-				}
 				return r, nil
-			}, printLatency)
+			}, func(w io.Writer, l *daemon.Latency) error { return printLatency(w, l, decisions) })
 		},
 	}
 	name.register(cmd)
@@ -97,7 +97,7 @@ latency = true in the configuration file.`,
 	f.BoolVar(&reset, "reset", false, "begin anew; nothing is shown")
 	f.BoolVar(&record, "record", false, "measure this service by itself from now on")
 	f.BoolVar(&forget, "forget", false, "do not measure this service by itself any more")
-	f.BoolVar(&explained, "explain", false, "tell what would be decided about the slowest packets now, as vsnat explain does")
+	f.BoolVar(&decisions, "decisions", false, "tell what was decided about the slowest packets step by step; with --json it is always there")
 	f.IntVar(&slowest, "slowest", 5, fmt.Sprintf("how many of the slowest packets to show, at most %d", daemon.MostSlowest))
 	cmd.MarkFlagsMutuallyExclusive("record", "forget")
 	return cmd
@@ -117,7 +117,9 @@ func onlyService(r *daemon.Latency, id control.ServiceID) error {
 	return nil
 }
 
-func printLatency(w io.Writer, l *daemon.Latency) error {
+// printLatency prints the report, with what was decided about the slowest packets step
+// by step if steps.
+func printLatency(w io.Writer, l *daemon.Latency, steps bool) error {
 	since := "in " + human.Seconds(uint32(l.Since))
 	if l.NICs == nil {
 		fmt.Fprintf(w, "Packets of %s that left %s, against a budget of %s\n\n", l.Services[0].Service, since, time.Duration(l.Budget))
@@ -157,59 +159,53 @@ func printLatency(w io.Writer, l *daemon.Latency) error {
 	}
 	if len(l.Slowest) > 0 {
 		fmt.Fprintln(w, "\nSlowest packets of the last minute")
-		if err := printSlowest(w, l.Slowest); err != nil {
+		if err := printSlowest(w, l.Slowest, steps); err != nil {
 			return err
-		}
-	}
-	for i := range l.Slowest {
-		if p := &l.Slowest[i]; p.Now != nil {
-			fmt.Fprintf(w, "\nA packet like the one that took %s, if it came now\n", human.Nanoseconds(p.Total))
-			if err := explain.Write(w, p.Now); err != nil {
-				return err
-			}
 		}
 	}
 	return printMachine(w, &l.Machine)
 }
 
-// decideNow asks what would become of packets like these now. Of those that nobody
-// can be asked about, such as ICMP errors, it tells nothing.
-func decideNow(ctx context.Context, c *control.Client, all []daemon.SlowPacket) error {
+// printSlowest prints the packets, with what was decided in a line or in steps.
+func printSlowest(w io.Writer, all []daemon.SlowPacket, steps bool) error {
+	t := table.New(">TOOK", "PACKET, WHAT WAS DECIDED, AND WHERE ITS TIME WENT")
 	for i := range all {
 		p := &all[i]
-		q := control.Question{Protocol: control.Protocol(p.Protocol), Flags: p.TCPFlags, NIC: p.NIC}
-		var errFrom, errTo error
-		q.From, errFrom = netip.ParseAddrPort(p.Source)
-		q.To, errTo = netip.ParseAddrPort(p.Dest)
-		if errFrom != nil || errTo != nil || q.Check() != nil {
-			continue
+		row := slowRow(p)
+		t.Row(human.Nanoseconds(p.Total), row[0])
+		for _, line := range row[1:] {
+			t.Row("", line)
 		}
-		d, err := c.Explain(ctx, q)
-		refused := (*control.Error)(nil)
-		if errors.As(err, &refused) {
-			continue // its NIC has left, or the like
-		}
-		if err != nil {
+	}
+	if err := t.Write(w); err != nil || !steps {
+		return err
+	}
+	for i := range all {
+		p := &all[i]
+		fmt.Fprintf(w, "\nThe packet that took %s\n", human.Nanoseconds(p.Total))
+		if err := explain.Write(w, p.Decision); err != nil {
 			return err
 		}
-		p.Now = d
 	}
 	return nil
 }
 
-func printSlowest(w io.Writer, all []daemon.SlowPacket) error {
-	t := table.New(">TOOK", "PACKET, AND WHERE ITS TIME WENT")
-	for i := range all {
-		p := &all[i]
-		t.Row(human.Nanoseconds(p.Total), fmt.Sprintf("%s %s to %s, %d bytes, %s ago", p.Protocol, p.Source, p.Dest, p.Length, human.Seconds(uint32(p.Ago))))
-		what := "by " + p.NIC + ", " + p.Verdict
-		if p.Service != nil {
-			what += fmt.Sprintf(", service %s, server %s", *p.Service, p.Server)
-		}
-		t.Row("", what)
-		t.Row("", p.Where())
+// slowRow tells of a packet in lines: what it was, what was decided, where its time
+// went.
+func slowRow(p *daemon.SlowPacket) []string {
+	what := fmt.Sprintf("%s %s to %s", p.Protocol, p.Source, p.Dest)
+	if len(p.TCPFlags) > 0 {
+		what += ", " + strings.ToUpper(strings.Join(p.TCPFlags, "+"))
 	}
-	return t.Write(w)
+	decided := "by " + p.NIC + ", "
+	if s := p.Service; s != nil && s.String() != p.Protocol+":"+p.Dest {
+		decided += fmt.Sprintf("service %s, ", s)
+	}
+	return []string{
+		fmt.Sprintf("%s, %d bytes, %s ago", what, p.Length, human.Seconds(uint32(p.Ago))),
+		decided + explain.Line(p.Decision),
+		p.Where(),
+	}
 }
 
 func printMachine(w io.Writer, m *daemon.Machine) error {

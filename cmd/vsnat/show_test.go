@@ -52,6 +52,20 @@ func TestTablesFit(t *testing.T) {
 		Verdict: "forwarded", Total: 68_719_476_735, Batch: 64, Gap: 68_719_476_735, GC: 68_719_476_735,
 		Parts: latency.Parts{WakeUp: 19_719_476_735, Ring: 19_719_476_735, Verdict: 19_719_476_735, Send: 19_719_476_735},
 	}
+	headers := control.Headers{
+		SrcMAC: "02:00:00:00:00:01", DstMAC: "02:00:00:00:00:02", IPProtocol: 6, Src: long, Dst: long, SrcPort: 65535, DstPort: 65535,
+		TTL: 255, Length: 65535, TCPFlags: control.FlagNames,
+	}
+	conn := &control.DecidedConnection{Connection: control.Connection{
+		Protocol: control.SCTP, Client: netip.AddrPortFrom(long, 65535), Virtual: netip.AddrPortFrom(long, 65535), Destination: netip.AddrPortFrom(long, 65535),
+		State: "ESTABLISHED", Age: 99 * 86400, Expires: 31 * 86400, Method: control.Masq, InPkts: math.MaxUint32, InBytes: most, OutBytes: most, Why: "scheduled",
+	}, Timer: 31 * 86400}
+	slow.TCPFlags = control.FlagNames
+	slow.Decision = &control.Decision{
+		Packet: headers, NIC: nic, From: "client", Found: conn, GivenUp: "server-takes-none", Connection: conn, Scheduling: &control.Scheduling{Scheduler: "lblcr", Brief: true},
+		Verdict: "forward", NextHop: &control.NextHop{To: long, State: "resolved", Gateway: long, NIC: nic, MTU: 9000},
+		Out: []control.Departure{{NIC: nic, Headers: headers}, {NIC: nic, Headers: headers}}, MoreOut: 40,
+	}
 	times := daemon.Times{Verdict: summary, Pickup: summary, Receive: summary}
 	for name, print := range map[string]func(io.Writer) error{
 		"status": func(w io.Writer) error {
@@ -75,14 +89,14 @@ func TestTablesFit(t *testing.T) {
 				Budget: 100_000, Since: 1e8, Times: times, NICs: []daemon.NICLatency{{Name: nic, Times: times}, {Name: nic, Times: times}},
 				Services: []daemon.ServiceLatency{{Service: id, Verdict: summary, Receive: summary}}, Slowest: []daemon.SlowPacket{slow, slow},
 				Machine: daemon.Machine{Gaps: daemon.Waits{Count: 12000, Sum: 60e9, Longest: 59e9}, RunQueue: 60e9, Stolen: 1},
-			})
+			}, false)
 		},
 		"latency of a service": func(w io.Writer) error {
 			l := &daemon.Latency{Budget: 100_000, Times: times, Services: []daemon.ServiceLatency{{Service: id, Verdict: summary, Receive: summary}}, Slowest: []daemon.SlowPacket{slow}}
 			if err := onlyService(l, id); err != nil {
 				return err
 			}
-			return printLatency(w, l)
+			return printLatency(w, l, false)
 		},
 		"server": func(w io.Writer) error {
 			return printServers(w, []control.ServiceEntry{{Service: control.Service{ServiceID: id, Scheduler: "lblcr"}, Servers: []control.ServerEntry{entry}}})

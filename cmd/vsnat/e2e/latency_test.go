@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -50,17 +51,23 @@ func TestLatency(t *testing.T) {
 	if out := s.must("director", bin("vsnat"), "latency"); !strings.Contains(out, "wake-up ") || !strings.Contains(out, "scheduling gaps") {
 		t.Errorf("vsnat latency:\n%s", out)
 	}
-	out := s.must("director", bin("vsnat"), "latency", "--slowest", "3", "--explain", "--json")
+	out := s.must("director", bin("vsnat"), "latency", "--slowest", "3", "--json")
 	if err := json.Unmarshal([]byte(out), &l); err != nil || len(l.Slowest) != 3 {
 		t.Fatalf("%v, %d slow packets:\n%s", err, len(l.Slowest), out)
 	}
-	for _, p := range l.Slowest {
-		if p.Now == nil || p.Now.Packet.DstPort == 0 || p.Now.Verdict == "" {
-			t.Errorf("not explained: %+v", p)
+	// What was decided stays what it was when the service has gone.
+	s.must("director", bin("vsnat"), "ipvsadm", "-D", "-t", web)
+	for _, p := range append(l.Slowest, report[daemon.Latency](s, "latency").Slowest...) {
+		d := p.Decision
+		if d == nil || d.NIC != p.NIC || d.Verdict != "forward" || d.Connection == nil || d.Connection.Virtual.String() != web ||
+			d.Connection.Destination.String() != p.Server || len(d.Out) != 1 || d.Out[0].NIC == p.NIC || d.Out[0].Headers.TTL != d.Packet.TTL-1 ||
+			netip.AddrPortFrom(d.Packet.Src, d.Packet.SrcPort).String() != p.Source || d.Packet.SrcMAC == "" || d.NextHop == nil {
+			t.Errorf("decided %+v\nof %+v", d, p)
 		}
 	}
-	if out := s.must("director", bin("vsnat"), "latency", "--slowest", "1", "--explain"); !strings.Contains(out, "if it came now") {
-		t.Errorf("vsnat latency --explain:\n%s", out)
+	out = s.must("director", bin("vsnat"), "latency", "--slowest", "1", "--decisions")
+	if !strings.Contains(out, ", leaves") || !strings.Contains(out, "link-layer destination") {
+		t.Errorf("vsnat latency --decisions:\n%s", out)
 	}
 	s.must("director", bin("vsnat"), "latency", "--reset")
 	if l := report[daemon.Latency](s, "latency"); l.Receive.Count != 0 || len(l.Slowest) != 0 {

@@ -69,8 +69,10 @@ type Decision struct {
 	Cause string `json:"cause,omitempty"`
 
 	NextHop *NextHop `json:"next_hop,omitempty"`
-	// Out are the frames that leave.
-	Out []Departure `json:"out,omitempty"`
+	// Out are the frames that leave, and MoreOut how many more do that nothing else was
+	// noted of.
+	Out     []Departure `json:"out,omitempty"`
+	MoreOut int         `json:"more_out,omitempty"`
 	// Reply is what becomes of the server's answer, if it passes here.
 	Reply *Decision `json:"reply,omitempty"`
 }
@@ -128,12 +130,15 @@ type DecidedTemplate struct {
 // Scheduling is how a scheduler comes to its pick.
 type Scheduling struct {
 	Scheduler string `json:"scheduler"`
-	Rule      string `json:"rule"` // what decides
+	// Brief says that the scheduler gave no account of its pick, as packets waited for
+	// it: only its name is known.
+	Brief bool   `json:"brief,omitempty"`
+	Rule  string `json:"rule,omitempty"` // what decides
 	// Compared is what the values are, if any are compared. The least wins, or the
 	// greatest; of equal ones the first.
 	Compared string      `json:"compared,omitempty"`
 	Greatest bool        `json:"greatest,omitempty"`
-	Servers  []Candidate `json:"servers"` // all, in list order
+	Servers  []Candidate `json:"servers,omitzero"` // all, in list order
 }
 
 // Candidate is a server as its scheduler sees it.

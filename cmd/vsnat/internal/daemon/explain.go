@@ -95,6 +95,7 @@ func (t *teller) decision(d *nat.Decision) *control.Decision {
 		o := &d.Out[i]
 		c.Out = append(c.Out, control.Departure{NIC: t.nic(o.Port), Headers: headers(&o.Headers), Answer: o.Kind == nat.Reply, Waits: o.Waits})
 	}
+	c.MoreOut = d.MoreOut
 	if d.Reply != nil {
 		c.Reply = t.decision(d.Reply)
 	}
@@ -165,6 +166,9 @@ func ruling(r *nat.Ruling) *control.LifeRuling {
 }
 
 func scheduling(s *nat.Scheduling) *control.Scheduling {
+	if s.Brief {
+		return &control.Scheduling{Scheduler: s.Scheduler, Brief: true}
+	}
 	c := &control.Scheduling{Scheduler: s.Scheduler, Rule: s.Rule, Compared: s.Compared, Greatest: s.Greatest, Servers: make([]control.Candidate, len(s.Candidates))}
 	for i := range s.Candidates {
 		n := &s.Candidates[i]

@@ -74,9 +74,9 @@ type SlowPacket struct {
 	// should run, and this program stood still for garbage collection.
 	Gap int64 `json:"scheduling_gap_ns"`
 	GC  int64 `json:"gc_pause_ns"`
-	// Now is what would be decided about such a packet now. The director does not
-	// tell it: vsnat latency --explain asks for it.
-	Now *control.Decision `json:"now,omitempty"`
+	// Decision is what was decided about it, as it was noted then. What a scheduler
+	// thought of every server is not in it.
+	Decision *control.Decision `json:"decision"`
 }
 
 // Where tells where a packet's time went, the longest part first, and what the
@@ -283,6 +283,7 @@ func (n *nics) slowest(r *Latency, now time.Time) {
 			all = append(all, slow{p, q.dev.Name()})
 		}
 	}
+	routes := n.d.routes.Routes()
 	slices.SortFunc(all, func(a, b slow) int { return latency.Slower(&a.Packet, &b.Packet) })
 	for i := range all[:min(len(all), MostSlowest)] {
 		p := &all[i]
@@ -296,6 +297,9 @@ func (n *nics) slowest(r *Latency, now time.Time) {
 			id := serviceID(s.Service)
 			told.Service, told.Server = &id, endpointText(s.Server.Addr, s.Server.Port)
 		}
+		decided := p.Record.Decision()
+		words := teller{routes: routes, now: decided.At}
+		told.Decision = words.decision(decided)
 		while := latency.Interval{From: p.Received, To: p.Sent}
 		told.Gap, told.GC = latency.Overlap(while, gaps), latency.Overlap(while, pauses)
 		r.Slowest = append(r.Slowest, told)

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -76,6 +77,9 @@ func TestMeasure(t *testing.T) {
 	if w := time.Duration(parts.WakeUp); w < 2*time.Second-time.Millisecond || w > 2*time.Second+patience || time.Duration(parts.Ring) > time.Second+patience {
 		t.Errorf("parts %+v", parts)
 	}
+	if d := p.Record.Decision(); d.Verdict.Kind != p.Kind || d.NIC != clientNIC || d.Before.SrcPort != from(2).Port() || d.Service == nil || d.Connection == nil || len(d.Out) != 1 {
+		t.Errorf("decided %+v", d)
+	}
 	s := &p.Subject
 	if endpointText(s.Src, s.SrcPort) != from(2).String() || endpointText(s.Dst, s.DstPort) != vip.String() || !s.Owned ||
 		serviceID(s.Service).Address != vip.Addr() || p.Batch != 4 {
@@ -90,19 +94,36 @@ func TestMeasure(t *testing.T) {
 	}
 }
 
+// Neither does a batch whose oldest packet is among the slowest, by either way.
 func TestMeasureAllocatesNothing(t *testing.T) {
 	e, _ := newEngine(t)
 	dev, _ := newWire(t, clientNIC)
 	l := newOne(e, dev, ports{})
 	m := &measured{services: map[nat.ServiceKey]time.Time{serviceKey(&control.ServiceID{Family: control.IPv4, Protocol: control.TCP, Address: vip.Addr(), Port: vip.Port()}): {}}}
 	l.services.Store(m.records(nil))
-	b := nic.Batch{N: 1}
-	now := time.Now()
-	if n := testing.AllocsPerRun(100, func() {
-		b.Frames[0].Time = now.UnixNano()
-		l.measure(l.queue, &b, now, now)
-	}); n != 0 {
-		t.Errorf("%v allocations", n)
+	now, took := time.Now(), time.Millisecond
+	for _, frame := range []*nic.Frame{
+		{Buf: make([]byte, nic.VNetHdrLen+60)}, // passed
+		segment(clientNIC, from(1), vip, wire.SYN),
+		segment(clientNIC, from(1), vip, wire.ACK),
+	} {
+		fresh := slices.Clone(frame.Buf)
+		b := nic.Batch{N: 1}
+		b.Frames[0] = *frame
+		if n := testing.AllocsPerRun(100, func() {
+			copy(b.Frames[0].Buf, fresh)
+			took += time.Microsecond // slower than those before
+			b.Frames[0].Time = now.Add(-took).UnixNano()
+			l.worker.Process(&b, now.Sub(l.epoch).Nanoseconds())
+			l.measure(l.queue, &b, now, now)
+			l.worker.Commit()
+		}); n != 0 {
+			t.Errorf("%v allocations", n)
+		}
+		slowest := slices.ContainsFunc(l.record.Load().Slowest.Since(0, nil), func(p latency.Packet) bool { return p.Received == b.Frames[0].Time })
+		if k := l.worker.Verdict(0).Kind; (k == nat.Forward) != slowest {
+			t.Errorf("of the verdict %d, and among the slowest: %v", k, slowest)
+		}
 	}
 }
 
@@ -133,6 +154,9 @@ func TestLatencyRecord(t *testing.T) {
 	if len(l.Slowest) != 1 || l.Slowest[0].Service == nil || *l.Slowest[0].Service != web || l.Slowest[0].Verdict != "forwarded" ||
 		l.Slowest[0].Server != other.String() || l.Slowest[0].Protocol != "tcp" {
 		t.Errorf("slowest %+v", l.Slowest)
+	} else if d := l.Slowest[0].Decision; d.Verdict != "forward" || d.Packet.DstPort != vip.Port() || d.Service == nil || d.Service.ServiceID != web ||
+		!d.Scheduling.Brief || d.Scheduling.Servers != nil || d.Connection.Destination != other || d.Connection.InPkts != 1 {
+		t.Errorf("decided %+v", d)
 	}
 	// To ask for it again changes nothing.
 	if err := d.Measure(control.Measuring{Record: []control.ServiceID{web}}); err != nil || report().Services[0].Receive.Count != 1 {

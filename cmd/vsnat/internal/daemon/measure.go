@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"math"
 	"time"
 
 	"vsnat/cmd/vsnat/internal/latency"
@@ -23,18 +22,16 @@ type serviceRecord struct {
 func (t *thread) measure(q *queue, b *nic.Batch, picked, judged time.Time) {
 	sent := time.Now()
 	now, pickedAt := sent.UnixNano(), picked.UnixNano()
-	n, first, longest := 0, -1, int64(math.MinInt64)
+	n := 0
 	for i := range b.N {
 		if k := q.worker.Verdict(i).Kind; k != nat.Forward && k != nat.Reply {
 			continue
 		}
-		d := now - received(&b.Frames[i], pickedAt)
-		if t.took[n] = d; d > longest {
-			longest, first = d, i
-		}
+		t.took[n] = now - received(&b.Frames[i], pickedAt)
 		n++
 	}
-	if n == 0 {
+	first := q.worker.Oldest()
+	if first < 0 {
 		return
 	}
 	r := q.record.Load()
@@ -42,11 +39,12 @@ func (t *thread) measure(q *queue, b *nic.Batch, picked, judged time.Time) {
 	r.Sent.Record(int64(sent.Sub(picked)), n)
 	r.Receive.RecordAll(t.took[:n])
 	// Of a batch that is slow, the slowest stands for all.
-	if r.Slowest.Wants(now, longest) {
-		r.Slowest.Add(&latency.Packet{
-			Received: now - longest, Slept: t.slept, Woke: t.woke.UnixNano(), Picked: pickedAt, Judged: judged.UnixNano(), Sent: now,
-			Batch: b.N, Subject: q.worker.Subject(first), Kind: q.worker.Verdict(first).Kind,
-		})
+	if at := received(&b.Frames[first], pickedAt); r.Slowest.Wants(now, now-at) {
+		p := &t.slow
+		p.Received, p.Slept, p.Woke, p.Picked, p.Judged, p.Sent = at, t.slept, t.woke.UnixNano(), pickedAt, judged.UnixNano(), now
+		p.Batch, p.Subject, p.Kind = b.N, q.worker.Subject(first), q.worker.Verdict(first).Kind
+		q.worker.Record(&p.Record)
+		r.Slowest.Add(p)
 	}
 	if s := q.services.Load(); s != nil {
 		q.measureServices(*s, b, now, pickedAt, int64(judged.Sub(picked)))

@@ -38,6 +38,7 @@ type scratch struct {
 	which  [nic.MaxBatch]int
 	errnos [nic.MaxBatch]syscall.Errno
 	took   [nic.MaxBatch]int64
+	slow   latency.Packet
 }
 
 // send transmits what the worker let out: port by port, the frames of each in

@@ -17,16 +17,21 @@ func WriteLine(w io.Writer, t *control.Traced) error {
 		when = at.Local().Format("15:04:05.000000")
 	}
 	d := t.Decision
-	words := []string{when, d.NIC, packet(&d.Packet) + ":"}
+	_, err := fmt.Fprintf(w, "%s %s %s: %s\n", when, d.NIC, packet(&d.Packet), Line(d))
+	return err
+}
+
+// Line says in a line what a packet belongs to or meets, its server, and what becomes
+// of it.
+func Line(d *control.Decision) string {
+	var words []string
 	if w := what(d); w != "" {
 		words = append(words, w)
 	}
 	if c := d.Connection; c != nil {
 		words = append(words, "to "+c.Destination.String()+",", state(d)+",")
 	}
-	words = append(words, end(d))
-	_, err := fmt.Fprintln(w, strings.Join(words, " "))
-	return err
+	return strings.Join(append(words, end(d)), " ")
 }
 
 // what says in a few words what a packet belongs to or meets.

@@ -229,6 +229,10 @@ func (t *writer) scheduling() {
 	if s == nil {
 		return
 	}
+	if s.Brief {
+		t.step("Scheduler %s. It was not asked what it thinks of each server, as packets waited.", s.Scheduler)
+		return
+	}
 	t.step("Scheduler %s: %s.", s.Scheduler, s.Rule)
 	if s.Compared != "" {
 		which := "least"

@@ -1,6 +1,7 @@
 package explain
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -17,6 +18,9 @@ func (t *writer) headers() {
 	}
 	t.step("Headers:")
 	t.lines(changes(&d.Packet, &d.Out[0].Headers))
+	if n := len(d.Out) + d.MoreOut; n > 1 {
+		t.line("That is the first of %d frames that leave.", n)
+	}
 }
 
 // changes returns a table of headers before and after.
@@ -39,8 +43,8 @@ func changes(was, is *control.Headers) *table.Table {
 		row("TTL", strconv.Itoa(int(was.TTL)), strconv.Itoa(int(is.TTL)))
 	}
 	if is.DstMAC != "" {
-		row("link-layer source", "any", is.SrcMAC)
-		row("link-layer destination", "this host", is.DstMAC)
+		row("link-layer source", cmp.Or(was.SrcMAC, "any"), is.SrcMAC)
+		row("link-layer destination", cmp.Or(was.DstMAC, "this host"), is.DstMAC)
 	}
 	return tab
 }

@@ -30,6 +30,7 @@ type Packet struct {
 	Batch          int // frames in it
 	Subject        nat.Subject
 	Kind           nat.Kind
+	Record         nat.Record // of the decision on it
 }
 
 // Total returns the time from the kernel's receiving the packet to its being sent.
