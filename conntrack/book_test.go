@@ -34,10 +34,10 @@ func TestBookModel(t *testing.T) {
 	now := int64(1000e9)
 	addr := func(n int) Addr { return Addr{10: 0xff, 11: 0xff, 12: 10, 15: byte(n)} }
 	drop := func(s *Shard, c *Conn) {
-		p, had := keys[c.Ref()]
+		p, had := keys[table.Ref(c)]
 		if had {
-			delete(keys, c.Ref())
-			if live[p] == c.Ref() {
+			delete(keys, table.Ref(c))
+			if live[p] == table.Ref(c) {
 				delete(live, p)
 				if c.Proto == protoTCP {
 					rests[p] = c.Expires - c.Timeout() + portRest
@@ -75,7 +75,7 @@ func TestBookModel(t *testing.T) {
 				t.Fatalf("step %d: a port that is busy (%v) or rests was taken", step, busy)
 			case ok:
 				taken++
-				live[p], keys[c.Ref()] = c.Ref(), p
+				live[p], keys[table.Ref(c)] = table.Ref(c), p
 				delete(rests, p)
 				s.Arm(c, now, 900e9)
 			default:
@@ -86,7 +86,7 @@ func TestBookModel(t *testing.T) {
 							t.Fatalf("step %d: the far end awaits %d, want %d", step, next, live[p])
 						}
 						over++
-						live[p], keys[c.Ref()] = c.Ref(), p
+						live[p], keys[table.Ref(c)] = table.Ref(c), p
 						s.Arm(c, now, 900e9)
 						break
 					}
@@ -180,7 +180,7 @@ func TestPortMovesWithConnection(t *testing.T) {
 	moved := s.In(hash, &key)
 	b := table.Book()
 	k := PortKey{Local: virtual, LocalPort: 1000, Remote: dest, RemotePort: 20, Proto: protoTCP}
-	if moved == nil || b.Find(b.Hash(&k)) != moved.Ref() || !s.HasPort(moved) || b.Used() != 1 {
+	if moved == nil || b.Find(b.Hash(&k)) != table.Ref(moved) || !s.HasPort(moved) || b.Used() != 1 {
 		t.Fatalf("moved: %+v, found %v", moved, b.Find(b.Hash(&k)))
 	}
 	s.Remove(moved)

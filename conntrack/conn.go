@@ -10,13 +10,7 @@
 // another one's lock.
 package conntrack
 
-import (
-	"math"
-	"sync/atomic"
-
-	"vsnat/conntrack/state"
-	"vsnat/conntrack/wheel"
-)
+import "math"
 
 // Addr is an IP address in 16 bytes, network byte order, IPv4 IPv4-mapped.
 type Addr = [16]byte
@@ -55,6 +49,11 @@ const (
 	// acknowledged it.
 	Proxied   Flags = 1 << 28
 	ProxyDone Flags = 1 << 27
+	// Of the table itself: inUse says that the record is not free, extended that its ext is
+	// the number of an [Ext].
+	extended Flags = 1 << 26
+	inUse    Flags = 1 << 25
+	own            = extended | inUse
 
 	whyShift       = 20
 	whyMask  Flags = 0xf << whyShift
@@ -110,15 +109,21 @@ func (w Why) String() string {
 // LayoutVersion is the version of [Conn]'s layout in memory. It changes with
 // every change of a field's place or meaning, so that a process never takes
 // over a table it cannot read.
-const LayoutVersion = 3
+const LayoutVersion = 4
 
 // jiffy is what a connection's timeout is kept in: the kernel's tick on most
 // distributions (HZ 250). 32 bits of them are 198 days.
 const jiffy = 4e6
 
-// Conn is one connection, 128 bytes: two cache lines, the first with what
-// finding and rewriting need. Ports are in host byte order. A Conn is read and
-// written only under its shard's lock.
+// Conn is one connection as packets need it, in 96 bytes; what they do not ask for is in
+// its rest. Records follow each other without a gap, and so begin at byte 0 or 32 of a
+// cache line: each touches two, and no address lies across them. Ports are in host byte
+// order. A Conn is read and written only under its shard's lock.
+//
+// What can be told otherwise is not in it: its number follows from where it lies
+// ([Table.Ref]), the wheel knows which of its lists a timer is in, and the few entries of
+// the index that have no slot are in a list of their own. A mark stands where the
+// extension's number does else ([Table.Mark]).
 //
 // While it is in the table, Client, ClientPort and Proto must not be changed
 // (they are what it is hashed by) and Expires is changed by [Shard.Arm] alone.
@@ -129,50 +134,35 @@ type Conn struct {
 	Proto                             uint8  // IP protocol number
 	State                             uint8  // of the protocol's state table; unused in a template
 	Server                            uint32 // the engine's number of the real server; 0 is none
-	Flags                             Flags
+	Flags                             Flags  // those that are set are changed one by one: some are the table's own
 
-	Expires  int64  // when the timer fires, nanoseconds on the engine's clock
-	InBytes  uint64 // bytes of IP packets from the client
-	OutBytes uint64 // and from the server
-	InPkts   uint32 // packets from the client
-	Mark     uint32 // firewall mark
+	// Expires is when the timer fires, in nanoseconds on the engine's clock; 0 as long
+	// as it was never armed. The wheel asks then or earlier.
+	Expires int64
+	timeout uint32 // what the timer is armed with, in jiffies
+	InPkts  uint32 // packets from the client
+	// Bytes of IP packets from the client and from the server, but for their upper halves:
+	// see [Table.CountIn].
+	inBytes, outBytes uint32
+
+	// ext is a number: with the flag extended that of its extension; in a free record
+	// that of the next free one; else see inline.go. 0 is none.
+	ext uint32
 	// Control is the connection that controls this one: its template, or the
 	// control connection of a data connection. It may be in any shard. A Ref
 	// stored here is one that [Table.Hold] counted; [Shard.Remove] gives it
 	// back.
 	Control Ref
-
-	created uint32 // the wheel's tick in which it was inserted
-	timeout uint32 // what the timer is armed with, in jiffies
-
-	// family is changed from other shards without this one's lock: only
-	// atomically. The upper bits count the connections whose Control this is
-	// (n_control); the lowest one is set in a template once one of them was
-	// answered.
-	family uint32
-
-	// The table's own.
-	ext  uint32 // its extension's number in the shard; 0 is none
-	ref  Ref    // this record; 0 while it is free
-	next uint32 // next entry beyond the index's slots, or next in the list of free records
-	due  uint32 // the wheel's tick it stands under; 0 is none
 }
 
 // Method returns the forwarding method.
 func (c *Conn) Method() Method { return Method(c.Flags & MethodMask) }
-
-// Ref returns the connection's reference.
-func (c *Conn) Ref() Ref { return c.ref }
 
 // Why returns how the connection came to its server.
 func (c *Conn) Why() Why { return Why(c.Flags & whyMask >> whyShift) }
 
 // SetWhy notes how the connection came to its server.
 func (c *Conn) SetWhy(w Why) { c.Flags = c.Flags&^whyMask | Flags(w)<<whyShift }
-
-// Created returns when the connection was inserted, in nanoseconds on the
-// engine's clock, up to 67 ms too early.
-func (c *Conn) Created() int64 { return int64(c.created) * wheel.Tick }
 
 // Timeout returns what the timer is armed with, in nanoseconds.
 func (c *Conn) Timeout() int64 { return int64(c.timeout) * jiffy }
@@ -181,23 +171,4 @@ func (c *Conn) Timeout() int64 { return int64(c.timeout) * jiffy }
 // up to 4 ms, and between 0 and 198 days.
 func (c *Conn) SetTimeout(timeout int64) {
 	c.timeout = uint32(min((max(timeout, 0)+jiffy-1)/jiffy, math.MaxUint32))
-}
-
-const (
-	assured  = 1
-	oneChild = 2
-)
-
-// Children returns how many connections this one controls (n_control).
-func (c *Conn) Children() uint32 { return atomic.LoadUint32(&c.family) / oneChild }
-
-// Assured reports whether a template has had a child that a server answered.
-func (c *Conn) Assured() bool { return atomic.LoadUint32(&c.family)&assured != 0 }
-
-// StateName returns the state's name as ipvsadm -Lc shows it.
-func (c *Conn) StateName() string {
-	if c.Flags&Template != 0 {
-		return state.TemplateName(c.Assured())
-	}
-	return state.Name(c.Proto, c.State)
 }

@@ -5,12 +5,12 @@ import (
 	"testing"
 )
 
-// TestLayout holds the record to two cache lines without a pointer, and the
-// fields that finding and rewriting need to the first.
+// TestLayout holds a record and its rest to 96 and 16 bytes without a pointer, and
+// addresses to multiples of 16.
 func TestLayout(t *testing.T) {
 	conn := reflect.TypeFor[Conn]()
-	if conn.Size() != 128 {
-		t.Errorf("a Conn has %d bytes, want 128", conn.Size())
+	if size, rest := conn.Size(), reflect.TypeFor[rest]().Size(); size != 96 || rest != 16 {
+		t.Errorf("a Conn has %d bytes and a rest %d, want 96 and 16", size, rest)
 	}
 	end := uintptr(0)
 	for i := range conn.NumField() {
@@ -27,8 +27,10 @@ func TestLayout(t *testing.T) {
 			t.Errorf("%s is of kind %v, want a fixed-size integer", f.Name, kind)
 		}
 	}
-	if f, _ := conn.FieldByName("Expires"); f.Offset != 64 {
-		t.Errorf("Expires is at byte %d; the first 64 belong to finding and rewriting", f.Offset)
+	for name, want := range map[string]uintptr{"Client": 0, "Virtual": 16, "Dest": 32, "Expires": 64} {
+		if f, _ := conn.FieldByName(name); f.Offset != want {
+			t.Errorf("%s is at byte %d, want %d", name, f.Offset, want)
+		}
 	}
 }
 
@@ -46,15 +48,15 @@ func TestShardLayout(t *testing.T) {
 
 func TestStateName(t *testing.T) {
 	for _, c := range []struct {
-		conn Conn
+		conn Copy
 		want string
 	}{
-		{Conn{Proto: 6, State: 1}, "ESTABLISHED"},
-		{Conn{Proto: 17}, "UDP"},
-		{Conn{Proto: 6, State: 99}, "ERR!"},
-		{Conn{Proto: 6, State: 1, Flags: Template}, "NONE"},
-		{Conn{Proto: 6, Flags: Template, family: assured}, "ASSURED"},
-		{Conn{Flags: Template}, "NONE"},
+		{Copy{Conn: Conn{Proto: 6, State: 1}}, "ESTABLISHED"},
+		{Copy{Conn: Conn{Proto: 17}}, "UDP"},
+		{Copy{Conn: Conn{Proto: 6, State: 99}}, "ERR!"},
+		{Copy{Conn: Conn{Proto: 6, State: 1, Flags: Template}}, "NONE"},
+		{Copy{Conn: Conn{Proto: 6, Flags: Template}, Assured: true}, "ASSURED"},
+		{Copy{Conn: Conn{Flags: Template}}, "NONE"},
 	} {
 		if got := c.conn.StateName(); got != c.want {
 			t.Errorf("protocol %d, state %d, flags %#x: %q, want %q", c.conn.Proto, c.conn.State, c.conn.Flags, got, c.want)

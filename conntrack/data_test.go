@@ -26,7 +26,7 @@ func TestTemplateData(t *testing.T) {
 			s := table.Home(have[n])
 			s.Lock()
 			c := s.TemplateOf(table.HashData([]byte(n.data)), &n.key, []byte(n.data))
-			if c == nil || c.Ref() != have[n] || string(s.Data(c, nil)) != n.data {
+			if c == nil || table.Ref(c) != have[n] || string(s.Data(c, nil)) != n.data {
 				t.Fatalf("%q is not found", n.data)
 			}
 			if s.Template(table.Hash(n.key.Proto, n.key.Client, 0), &n.key) != nil {
@@ -55,7 +55,7 @@ func TestTemplateData(t *testing.T) {
 		}
 		c := s.InsertTemplate(h, &n.key, []byte(n.data), 0)
 		s.Arm(c, 0, 1e9)
-		have[n] = c.Ref()
+		have[n] = table.Ref(c)
 		list = append(list, n)
 		// Another one, which has no data, has the same key.
 		k := n.key

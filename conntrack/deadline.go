@@ -5,7 +5,6 @@ package conntrack
 type Deadline struct {
 	at      int64
 	timeout uint32
-	due     uint32
 }
 
 // In returns the deadline that is timeout nanoseconds from now. The timeout is
@@ -15,7 +14,7 @@ func In(now, timeout int64) Deadline {
 	c.SetTimeout(timeout)
 	now = min(now, MaxTime)
 	at := now + min(c.Timeout(), MaxTime-now)
-	return Deadline{at, c.timeout, tickOf(at)}
+	return Deadline{at, c.timeout}
 }
 
 // Of gives the deadline to a copy of a connection.
@@ -23,8 +22,6 @@ func (d *Deadline) Of(c *Conn) { c.Expires, c.timeout = d.at, d.timeout }
 
 // ArmAs is [Shard.Arm] with a deadline.
 func (s *Shard) ArmAs(c *Conn, d *Deadline) {
-	d.Of(c)
-	if c.due == 0 || d.due < c.due {
-		s.set(c, d.due)
-	}
+	c.timeout = d.timeout
+	s.expire(c, d.at)
 }

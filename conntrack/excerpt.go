@@ -3,25 +3,9 @@ package conntrack
 import (
 	"math"
 	"sync/atomic"
+
+	"vsnat/conntrack/wheel"
 )
-
-// Copy returns a copy of the connection, to be looked at when its shard is not
-// locked any more. In a table it is of no use.
-func (c *Conn) Copy() (twin Conn) {
-	c.CopyTo(&twin)
-	return twin
-}
-
-// CopyTo makes to what [Conn.Copy] returns.
-func (c *Conn) CopyTo(to *Conn) {
-	// Field by field: a literal is made elsewhere and copied.
-	to.Client, to.Virtual, to.Dest = c.Client, c.Virtual, c.Dest
-	to.ClientPort, to.VirtualPort, to.DestPort = c.ClientPort, c.VirtualPort, c.DestPort
-	to.Proto, to.State, to.Server, to.Flags = c.Proto, c.State, c.Server, c.Flags
-	to.Expires, to.InBytes, to.OutBytes, to.InPkts, to.Mark, to.Control = c.Expires, c.InBytes, c.OutBytes, c.InPkts, c.Mark, c.Control
-	to.created, to.timeout, to.family, to.ref = c.created, c.timeout, atomic.LoadUint32(&c.family), c.ref
-	to.ext, to.next, to.due = 0, 0, 0
-}
 
 // excerptRoom is how many connections may be added to an excerpt, if the table
 // itself has room for as many.
@@ -37,7 +21,7 @@ func (t *Table) Excerpt(clients []Key, ports []PortKey) (*Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.seed = t.seed
+	o.seed, o.locals, o.marks = t.seed, t.locals, t.marks
 	x := excerpt{from: t, to: o, twins: make(map[Ref]Ref)}
 	for i := range clients {
 		k := &clients[i]
@@ -99,6 +83,9 @@ func (x *excerpt) book(from *Book) {
 // copied is a connection with its extension.
 type copied struct {
 	Conn
+	rest     rest
+	ref      Ref
+	mark     uint32
 	ext      Ext
 	extended bool
 	data     []byte // of a template
@@ -107,7 +94,11 @@ type copied struct {
 }
 
 func (s *Shard) copied(c *Conn) copied {
-	d := copied{Conn: c.Copy()}
+	r := s.table.rest(c)
+	d := copied{
+		Conn: *c, ref: Ref(s.number(c)), mark: s.table.Mark(c),
+		rest: rest{atomic.LoadUint32(&r.family), r.created, r.inBytes, r.outBytes},
+	}
 	if x := s.Ext(c); x != nil {
 		d.ext, d.extended, d.data = *x, true, s.Data(c, nil)
 	} else if a, port := s.Local(c); port != 0 {
@@ -172,15 +163,18 @@ func (x *excerpt) add(c *copied) Ref {
 	twin := s.Insert(hash, &Key{
 		Client: c.Client, ClientPort: c.ClientPort, Virtual: c.Virtual, VirtualPort: c.VirtualPort, Proto: c.Proto,
 	}, 0)
-	ref, next := twin.ref, twin.next
-	*twin = c.Conn
-	twin.ref, twin.next, twin.Control = ref, next, control
+	ref := x.to.Ref(twin)
+	*twin, x.to.rests[ref] = c.Conn, c.rest
+	twin.Control, twin.ext = control, 0
+	twin.Flags &^= extended
+	x.to.SetMark(twin, c.mark)
 	if c.extended {
 		*s.Extend(twin) = c.ext
 		s.Ext(twin).data = 0
 	} else if c.port != 0 {
 		s.setLocal(twin, c.local, c.port)
 	}
+	s.wheel.Set(uint32(ref), wheel.TickOf(twin.Expires))
 	if len(c.data) > 0 {
 		s.Ext(twin).data = s.data.put(c.data)
 	}

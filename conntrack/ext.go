@@ -12,8 +12,9 @@ type SeqAdj struct {
 // Ext is what few connections need beyond their [Conn]: 64 bytes without
 // pointers. It is read and written under the connection's shard's lock.
 type Ext struct {
-	// See [Shard.Local]: of a connection that has an extension for something else.
-	local     Addr
+	// See [Shard.Local] and [Table.Mark].
+	mark      uint32
+	local     uint32 // the address's number
 	localPort uint16
 
 	// Helper is the number of the helper that looks into the payload, 0 for none,
@@ -27,6 +28,7 @@ type Ext struct {
 	In, Out SeqAdj
 
 	data uint32 // first block of the template's data, 0 for none; of a free one the next
+	_    [8]byte
 }
 
 // extensions are a shard's records of [Ext]. There may be as many as connections.
@@ -55,7 +57,7 @@ func (x *extensions) release(id uint32) { x.at(id).data, x.own.free = x.own.free
 func (x *extensions) bytes() int { return int(x.own.used) * extSize }
 
 // Extended reports whether the connection has an extension.
-func (c *Conn) Extended() bool { return c.ext != 0 && c.ext&inline == 0 }
+func (c *Conn) Extended() bool { return c.Flags&extended != 0 }
 
 // Ext returns the connection's extension, or nil if it has none. It is good as
 // long as the *Conn.
@@ -72,11 +74,12 @@ func (s *Shard) Extend(c *Conn) *Ext {
 	if c.Extended() {
 		return s.exts.at(c.ext)
 	}
-	local, port := s.Local(c)
+	was, mark := c.ext, s.table.Mark(c)
 	c.ext = s.takeExt()
+	c.Flags |= extended
 	x := s.exts.at(c.ext)
-	if port != 0 {
-		x.local, x.localPort = *local, port
+	if x.mark = mark; was&inlinePort != 0 {
+		x.local, x.localPort = was&^inlinePort>>inlineShift, uint16(was)
 	}
 	return x
 }

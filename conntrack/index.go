@@ -12,10 +12,21 @@ const (
 )
 
 // line is a cache line of the index: entries, newest first, 0 where there are no more,
-// and the first of those that have no room. They hang on one another by their records'
-// next, and are older. An entry is a record's number, and in the bits above that some
+// and the number of a [spill] with the first of those that have no room, which are
+// older. An entry is a record's number, and in the bits above that some
 // of the hash, so that few records are looked at that are not the one.
 type line [slots + 1]uint32
+
+// spill is an entry that has no room in its line, and the number of the next one.
+type spill struct{ entry, next uint32 }
+
+// overflow are a shard's spills. There may be as many as connections.
+type overflow struct {
+	all []spill // immutable: those of the whole table
+	own numbers
+}
+
+func (o *overflow) bytes() int { return int(o.own.used) * spillSize }
 
 // index finds a shard's records by hash, mostly by one cache line. Its size is fixed.
 type index struct {
@@ -37,7 +48,7 @@ type walk struct {
 	line   *line
 	found  uint32 // slots that are still to be looked at
 	tag    uint32
-	beyond uint32 // the next entry that has no slot
+	beyond uint32 // the spill with the next entry that has no slot
 }
 
 func (s *Shard) walk(hash uint64) walk {
@@ -49,7 +60,7 @@ func (s *Shard) walk(hash uint64) walk {
 // caller compares.
 func (w *walk) more(s *Shard) *Conn {
 	if w.found != 0 {
-		if c := w.slot(s); c.ref != 0 {
+		if c := w.slot(s); c.Flags&inUse != 0 {
 			return c
 		}
 	}
@@ -67,20 +78,19 @@ func (w *walk) slot(s *Shard) *Conn {
 // rest is more for those that have no slot.
 func (w *walk) rest(s *Shard) *Conn {
 	for w.beyond != 0 {
-		e := w.beyond
-		c := s.record(e & s.index.ids)
-		w.beyond = c.next
-		if e&^s.index.ids == w.tag {
-			return c
+		o := &s.more.all[w.beyond]
+		w.beyond = o.next
+		if o.entry&^s.index.ids == w.tag {
+			return s.record(o.entry & s.index.ids)
 		}
 	}
 	return nil
 }
 
-// enter adds record c in front of the others.
-func (s *Shard) enter(c *Conn, hash uint64) {
+// enter adds the record with that number in front of the others.
+func (s *Shard) enter(id uint32, hash uint64) {
 	x := &s.index
-	l, e := x.line(hash), uint32(c.ref)|x.tag(hash)
+	l, e := x.line(hash), id|x.tag(hash)
 	for i := range slots {
 		was := l[i]
 		if store(&l[i], e); was == 0 {
@@ -88,29 +98,51 @@ func (s *Shard) enter(c *Conn, hash uint64) {
 		}
 		e = was
 	}
-	s.record(e & x.ids).next = l[slots]
-	store(&l[slots], e)
+	first := s.spill()
+	store(&s.more.all[first].entry, e)
+	s.more.all[first].next = l[slots]
+	store(&l[slots], first)
 }
 
-// leave takes record c out.
-func (s *Shard) leave(c *Conn) {
+// spill returns the number of a spill that is not in use.
+func (s *Shard) spill() uint32 {
+	o := &s.more
+	if n := o.own.free; n != 0 {
+		o.own.free = o.all[n].next
+		return n
+	}
+	return o.own.take(&s.table.spillPool, s.num)
+}
+
+// unspill takes the first of a list of spills out of it.
+func (o *overflow) unspill(first uint32) (e, next uint32) {
+	was := &o.all[first]
+	e, next = was.entry, was.next
+	was.next, o.own.free = o.own.free, first
+	return e, next
+}
+
+// leave takes the record with that number out, which is in the index by that hash.
+func (s *Shard) leave(id uint32, hash uint64) {
 	x := &s.index
-	l, id := x.line(s.hash(c)), uint32(c.ref)
+	l := x.line(hash)
 	for i := range slots {
 		if l[i]&x.ids == id {
 			s.fill(l, i)
 			return
 		}
 	}
-	if l[slots]&x.ids == id {
-		store(&l[slots], c.next)
+	all := s.more.all
+	if all[l[slots]].entry&x.ids == id {
+		_, next := s.more.unspill(l[slots])
+		store(&l[slots], next)
 		return
 	}
-	before := s.record(l[slots] & x.ids)
-	for before.next&x.ids != id {
-		before = s.record(before.next & x.ids)
+	before := &all[l[slots]]
+	for all[before.next].entry&x.ids != id {
+		before = &all[before.next]
 	}
-	before.next = c.next
+	_, before.next = s.more.unspill(before.next)
 }
 
 // fill closes the gap at slot i of line l.
@@ -120,11 +152,10 @@ func (s *Shard) fill(l *line, i int) {
 			return
 		}
 	}
-	first := l[slots]
-	store(&l[i], first)
-	if first != 0 {
-		c := s.record(first & s.index.ids)
-		store(&l[slots], c.next)
-		c.next = 0
+	e, next := uint32(0), uint32(0)
+	if l[slots] != 0 {
+		e, next = s.more.unspill(l[slots])
 	}
+	store(&l[i], e)
+	store(&l[slots], next)
 }

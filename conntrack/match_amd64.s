@@ -33,14 +33,15 @@ TEXT ·match(SB), NOSPLIT, $0-20
 	MOVL AX, ret+16(FP)
 	RET
 
-// func bringNear(q *queries, n int, ids uint32, records []Conn)
-TEXT ·bringNear(SB), NOSPLIT, $0-48
+// func bringNear(q *queries, n int, ids uint32, spills []spill, records []Conn)
+TEXT ·bringNear(SB), NOSPLIT, $0-72
 	MOVQ q+0(FP), DI
 	MOVQ n+8(FP), CX
 	MOVL ids+16(FP), X5
 	MOVL ids+16(FP), R8
 	PSHUFL $0, X5, X5
-	MOVQ records_base+24(FP), R9
+	MOVQ spills_base+24(FP), R10
+	MOVQ records_base+48(FP), R9
 	XORQ SI, SI
 lines:
 	MOVQ (DI)(SI*8), AX
@@ -57,12 +58,17 @@ records:
 	MATCH
 	ORL $0x8000, AX
 	BSFL AX, AX
-	MOVL (DX)(AX*4), AX
-	ANDL R8, AX
-	MOVL AX, 768(DI)(SI*4)
-	SHLQ $7, AX
-	PREFETCHT0 (R9)(AX*1)
-	PREFETCHT0 64(R9)(AX*1)
+	MOVL (DX)(AX*4), BX
+	CMPL AX, $15
+	JNE found
+	MOVL (R10)(BX*8), BX
+found:
+	ANDL R8, BX
+	MOVL BX, 768(DI)(SI*4)
+	LEAQ (BX)(BX*2), BX
+	SHLQ $5, BX
+	PREFETCHT0 (R9)(BX*1)
+	PREFETCHT0 64(R9)(BX*1)
 	INCQ SI
 	CMPQ SI, CX
 	JLT records

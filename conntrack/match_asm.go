@@ -9,8 +9,8 @@ package conntrack
 func match(l *line, tag, ids uint32) uint32
 
 // bringNear answers the first n queries, at least one: it asks for their lines, notes
-// for each the newest record with its tag, and asks for that, both cache lines. It does
-// not wait for the records.
+// for each the newest record with its tag, and asks for that, both cache lines.
+// It does not wait for the records.
 //
 //go:noescape
-func bringNear(q *queries, n int, ids uint32, records []Conn)
+func bringNear(q *queries, n int, ids uint32, spills []spill, records []Conn)

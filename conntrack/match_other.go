@@ -20,10 +20,14 @@ func match(l *line, tag, ids uint32) (found uint32) {
 
 // bringNear answers the first n queries, at least one: it notes for each the newest
 // record with its tag, and asks for that.
-func bringNear(q *queries, n int, ids uint32, records []Conn) {
+func bringNear(q *queries, n int, ids uint32, spills []spill, records []Conn) {
 	for i, l := range q.lines[:n] {
 		first := bits.TrailingZeros32(match(l, q.tags[i], ids) | 1<<slots)
-		q.ids[i] = atomic.LoadUint32(&l[first]) & ids
+		e := atomic.LoadUint32(&l[first])
+		if first == slots {
+			e = atomic.LoadUint32(&spills[e].entry)
+		}
+		q.ids[i] = e & ids
 		prefetch(&records[q.ids[i]])
 	}
 }

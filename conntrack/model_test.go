@@ -2,6 +2,7 @@ package conntrack
 
 import (
 	"maps"
+	"math"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -26,18 +27,19 @@ func seeded(t *testing.T) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
-// mconn is a connection of the model. Mark tells it from others with its key.
+// mconn is a connection of the model. The server tells it from others with its key.
 type mconn struct {
 	Key
 	dest     Addr
 	destPort uint16
 	flags    Flags
+	server   uint32
 	mark     uint32
 	created  int64
 	expires  int64
 	timeout  int64
 	asked    int64 // when fire left it alone; -1 is never since it was armed
-	ext      bool  // has an extension, with the mark as its Local port
+	ext      bool  // has an extension, with the server's number in it
 }
 
 // model is the table as one list, newest first.
@@ -96,8 +98,8 @@ type pair struct {
 	table *Table
 	model model
 	now   int64
-	mark  uint32
-	space int // how many of each there are: clients, ports
+	made  uint32 // connections
+	space int    // how many of each there are: clients, ports
 	fired int
 }
 
@@ -140,7 +142,7 @@ func (p *pair) same(what string, c *Conn, m *mconn) {
 	default:
 		got := mconn{
 			Key{c.Client, c.Virtual, c.ClientPort, c.VirtualPort, c.Proto},
-			c.Dest, c.DestPort, c.Flags, c.Mark, c.Created(), c.Expires, c.Timeout(), m.asked, p.extended(c),
+			c.Dest, c.DestPort, c.Flags &^ own, c.Server, p.table.Mark(c), p.table.Created(c), c.Expires, c.Timeout(), m.asked, p.extended(c),
 		}
 		if got != *m {
 			p.t.Fatalf("%s: found\n%+v, want\n%+v", what, got, *m)
@@ -151,9 +153,9 @@ func (p *pair) same(what string, c *Conn, m *mconn) {
 // extended reports whether the connection has an extension, which must be its
 // own.
 func (p *pair) extended(c *Conn) bool {
-	x := p.table.Home(c.Ref()).Ext(c)
-	if x != nil && *x != (Ext{localPort: uint16(c.Mark)}) {
-		p.t.Fatalf("connection %d has the extension %+v", c.Mark, *x)
+	x := p.table.HomeOf(c).Ext(c)
+	if x != nil && *x != (Ext{In: SeqAdj{Pos: c.Server}, mark: p.table.Mark(c)}) {
+		p.t.Fatalf("connection %d has the extension %+v", c.Server, *x)
 	}
 	return x != nil
 }
@@ -187,20 +189,28 @@ func (p *pair) insert() {
 	if c.Flags&NoCPort != 0 != wait {
 		p.t.Fatalf("flags %#x in a new connection", c.Flags)
 	}
-	p.mark++
+	p.made++
 	c.Flags |= flags
-	c.Mark = p.mark
+	c.Server = p.made
 	c.Dest, c.DestPort = addr(172, p.rnd.IntN(3)), uint16(8080+p.rnd.IntN(2))
-	m := &mconn{Key: k, dest: c.Dest, destPort: c.DestPort, flags: c.Flags, mark: p.mark, created: p.now / wheel.Tick * wheel.Tick}
+	m := &mconn{Key: k, dest: c.Dest, destPort: c.DestPort, flags: c.Flags &^ own, server: p.made, created: p.now / wheel.Tick * wheel.Tick}
 	if m.ext = p.rnd.IntN(4) == 0; m.ext {
-		s.Extend(c).localPort = uint16(c.Mark)
+		s.Extend(c).In.Pos = c.Server
 	}
+	p.remark(c, m)
 	p.model.insert(m)
 	p.arm(s, c, m)
 	p.same("insert", c, m)
-	if s.Get(c.Ref()) != c || p.table.Home(c.Ref()) != s {
-		p.t.Fatalf("reference %#x does not lead to its connection", c.Ref())
+	if s.Get(p.table.Ref(c)) != c || p.table.HomeOf(c) != s {
+		p.t.Fatalf("reference %#x does not lead to its connection", p.table.Ref(c))
 	}
+}
+
+// remark gives a connection one of some marks, or none.
+func (p *pair) remark(c *Conn, m *mconn) {
+	marks := [...]uint32{0, 0, 7, 8, math.MaxUint32}
+	m.mark = marks[p.rnd.IntN(len(marks))]
+	p.table.SetMark(c, m.mark)
 }
 
 func (p *pair) timeout() int64 {
@@ -252,16 +262,18 @@ func (p *pair) look() {
 	if c == nil {
 		return
 	}
-	switch p.rnd.IntN(4) {
+	switch p.rnd.IntN(6) {
 	case 0:
 		p.remove(s, c, m)
 	case 1:
 		p.arm(s, c, m)
+	case 2:
+		p.remark(c, m)
 	}
 }
 
 func (p *pair) remove(s *Shard, c *Conn, m *mconn) {
-	ref := c.Ref()
+	ref := p.table.Ref(c)
 	if !s.Remove(c) {
 		p.t.Fatalf("could not remove %+v", *c)
 	}
@@ -299,13 +311,10 @@ func (p *pair) step() {
 
 func (p *pair) fire(s *Shard, c *Conn) {
 	p.fired++
-	m := p.model.find(func(m *mconn) bool { return m.mark == c.Mark })
+	m := p.model.find(func(m *mconn) bool { return m.server == c.Server })
 	p.same("fire", c, m)
 	if m.expires > p.now {
 		p.t.Fatalf("at %d a connection that expires at %d fired", p.now, m.expires)
-	}
-	if m.asked >= 0 && p.now/wheel.Tick <= m.asked/wheel.Tick {
-		p.t.Fatalf("at %d asked again about a connection that was left alone at %d", p.now, m.asked)
 	}
 	switch p.rnd.IntN(6) {
 	case 0:
@@ -322,21 +331,21 @@ func (p *pair) check() {
 	if got := p.table.Len(); got != len(p.model) {
 		p.t.Fatalf("%d connections, want %d", got, len(p.model))
 	}
-	marks := map[uint32]bool{}
+	shown := map[uint32]bool{}
 	p.table.Range(func(c *Conn) bool {
-		marks[c.Mark] = true
+		shown[c.Server] = true
 		return true
 	})
 	want := map[uint32]bool{}
 	waiting := 0
 	for _, m := range p.model {
-		want[m.mark] = true
+		want[m.server] = true
 		if m.flags&NoCPort != 0 {
 			waiting++
 		}
 	}
-	if !maps.Equal(marks, want) {
-		p.t.Fatalf("Range showed %d connections, want %d", len(marks), len(want))
+	if !maps.Equal(shown, want) {
+		p.t.Fatalf("Range showed %d connections, want %d", len(shown), len(want))
 	}
 	if got := p.table.noCPort.Load(); got != int64(waiting) {
 		p.t.Fatalf("%d connections wait for their port, want %d", got, waiting)
@@ -349,35 +358,50 @@ func (p *pair) check() {
 // verify checks that a shard's index and free list cover its records once.
 func (s *Shard) verify(t *testing.T) {
 	t.Helper()
-	seen := map[uint32]bool{}
+	seen, spilt := map[uint32]bool{}, map[uint32]bool{}
 	for i := range s.index.lines {
 		l := &s.index.lines[i]
-		check := func(e uint32) uint32 {
+		check := func(e uint32) {
 			id := e & s.index.ids
 			c := s.record(id)
-			if seen[id] || c.ref != Ref(id) || s.table.block(id) != s || s.index.line(s.hash(c)) != l || e&^id != s.index.tag(s.hash(c)) {
+			if seen[id] || c.Flags&inUse == 0 || s.number(c) != id || s.table.block(id) != s || s.index.line(s.hash(c)) != l || e&^id != s.index.tag(s.hash(c)) {
 				t.Fatalf("shard %d: record %d is in the wrong line: %+v", s.num, id, *c)
 			}
 			seen[id] = true
-			return c.next
 		}
 		n := slices.Index(l[:], 0)
 		if n < 0 {
 			n = slots
-			for e := l[slots]; e != 0; {
-				e = check(e)
+			for o := l[slots]; o != 0; o = s.more.all[o].next {
+				if spilt[o] {
+					t.Fatalf("shard %d: spill %d is in use twice", s.num, o)
+				}
+				spilt[o] = true
+				check(s.more.all[o].entry)
 			}
 		} else if !slices.Equal(l[n:], make([]uint32, len(l)-n)) {
 			t.Fatalf("shard %d: line %d has gaps: %x", s.num, i, *l)
 		}
 		for _, e := range l[:n] {
-			if check(e) != 0 {
-				t.Fatalf("shard %d: record %d has a slot and hangs on another", s.num, e&s.index.ids)
-			}
+			check(e)
 		}
 	}
-	for id := s.own.free; id != 0; id = s.record(id).next {
-		if seen[id] || s.record(id).ref != 0 {
+	for o := s.more.own.free; o != 0; o = s.more.all[o].next {
+		if spilt[o] {
+			t.Fatalf("shard %d: spill %d is free and in use", s.num, o)
+		}
+		spilt[o] = true
+	}
+	if len(spilt) != int(s.more.own.used) {
+		t.Fatalf("shard %d: %d spills are in use or free, want %d", s.num, len(spilt), s.more.own.used)
+	}
+	for id := range seen {
+		if !s.wheel.IsSet(id) {
+			t.Fatalf("shard %d: record %d has no timer", s.num, id)
+		}
+	}
+	for id := s.own.free; id != 0; id = s.record(id).ext {
+		if seen[id] || s.record(id).Flags != 0 || s.wheel.IsSet(id) {
 			t.Fatalf("shard %d: record %d is free and in use", s.num, id)
 		}
 		seen[id] = true
@@ -390,11 +414,14 @@ func (s *Shard) verify(t *testing.T) {
 		exts[id] = true
 	}
 	for id := range seen {
-		if x := s.record(id).ext; x != 0 && exts[x] {
-			t.Fatalf("shard %d: extension %d of record %d is free or another's", s.num, x, id)
-		} else {
-			exts[x] = true
+		c := s.record(id)
+		if !c.Extended() {
+			continue
 		}
+		if exts[c.ext] {
+			t.Fatalf("shard %d: extension %d of record %d is free or another's", s.num, c.ext, id)
+		}
+		exts[c.ext] = true
 	}
 	if len(exts)-1 != int(s.exts.own.used) {
 		t.Fatalf("shard %d: %d extensions are in use or free, want %d", s.num, len(exts)-1, s.exts.own.used)

@@ -37,7 +37,7 @@ func (s *Shard) portKey(c *Conn) (k PortKey, ok bool) {
 func (s *Shard) TakePort(c *Conn, local Addr, port uint16, now int64) bool {
 	b := s.table.Book()
 	k := PortKey{Local: local, LocalPort: port, Remote: c.Dest, RemotePort: c.DestPort, Proto: c.Proto}
-	if !b.take(b.Hash(&k), c.ref, now) {
+	if !b.take(b.Hash(&k), Ref(s.number(c)), now) {
 		return false
 	}
 	s.setLocal(c, local, port)
@@ -50,7 +50,7 @@ func (s *Shard) TakePort(c *Conn, local Addr, port uint16, now int64) bool {
 func (s *Shard) TakePortOver(c *Conn, local Addr, port uint16, now int64) (next uint32, ok bool) {
 	b := s.table.Book()
 	k := PortKey{Local: local, LocalPort: port, Remote: c.Dest, RemotePort: c.DestPort, Proto: c.Proto}
-	if next, ok = b.takeOver(b.Hash(&k), c.ref, now); ok {
+	if next, ok = b.takeOver(b.Hash(&k), Ref(s.number(c)), now); ok {
 		s.setLocal(c, local, port)
 	}
 	return next, ok
@@ -80,7 +80,7 @@ func (s *Shard) changeNote(c *Conn, f func(note uint64) uint64) bool {
 		return false
 	}
 	b := s.table.Book()
-	return b.change(b.Hash(&k), c.ref, func(_, note *atomic.Uint64) { note.Store(f(note.Load())) })
+	return b.change(b.Hash(&k), Ref(s.number(c)), func(_, note *atomic.Uint64) { note.Store(f(note.Load())) })
 }
 
 // HasPort reports whether the connection has the port that [Shard.Local] returns:
@@ -91,7 +91,7 @@ func (s *Shard) HasPort(c *Conn) bool {
 		return false
 	}
 	b := s.table.Book()
-	return b.Find(b.Hash(&k)) == c.ref
+	return b.Find(b.Hash(&k)) == Ref(s.number(c))
 }
 
 // IsPort reports whether the connection has the port of that key.
@@ -117,7 +117,7 @@ func (s *Shard) freePort(c *Conn) {
 			until += portRest
 		}
 	}
-	b.free(b.Hash(&k), c.ref, until)
+	b.free(b.Hash(&k), Ref(s.number(c)), until)
 }
 
 // movePort has the book say that the connection is this one and not the record
@@ -129,7 +129,7 @@ func (s *Shard) movePort(c *Conn, old Ref) {
 		return
 	}
 	hash := b.Hash(&k)
-	b.change(hash, old, func(who, _ *atomic.Uint64) { who.Store(mark(hash) | uint64(c.ref)) })
+	b.change(hash, old, func(who, _ *atomic.Uint64) { who.Store(mark(hash) | uint64(Ref(s.number(c)))) })
 }
 
 const protoTCP = 6

@@ -21,7 +21,7 @@ func (t *Table) Prefetch(hashes []uint64) {
 			x := &t.Shard(h).index
 			q.lines[i], q.tags[i] = x.line(h), x.tag(h)
 		}
-		bringNear(&q, n, t.shards[0].index.ids, t.records)
+		bringNear(&q, n, t.shards[0].index.ids, t.spills, t.records)
 		hashes = hashes[n:]
 	}
 }
@@ -36,7 +36,7 @@ func (t *Table) PrefetchPorts(hashes []uint64) {
 	for i, h := range hashes {
 		ref := b.Find(h)
 		if hashes[i] = uint64(ref); ref != 0 {
-			prefetch(t.at(ref))
+			prefetch(&t.records[ref])
 		}
 	}
 }

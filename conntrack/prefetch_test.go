@@ -12,8 +12,9 @@ func TestQueryLayout(t *testing.T) {
 	tags, _ := q.FieldByName("tags")
 	ids, _ := q.FieldByName("ids")
 	size := reflect.TypeFor[uintptr]().Size()
-	if got := [...]uintptr{tags.Offset, ids.Offset, reflect.TypeFor[line]().Size()}; got != [...]uintptr{64 * size, 64*size + 256, 64} {
-		t.Errorf("tags are at byte %d, answers at %d, a line has %d bytes", got[0], got[1], got[2])
+	got := [...]uintptr{tags.Offset, ids.Offset, reflect.TypeFor[line]().Size(), reflect.TypeFor[spill]().Size(), reflect.TypeFor[Conn]().Size()}
+	if want := [...]uintptr{64 * size, 64*size + 256, 64, 8, 96}; got != want {
+		t.Errorf("tags are at byte %d, answers at %d, a line has %d bytes, a spill %d, a record %d", got[0], got[1], got[2], got[3], got[4])
 	}
 }
 
@@ -30,7 +31,7 @@ func TestBringNear(t *testing.T) {
 			x := &table.Shard(h).index
 			q.lines[i], q.tags[i] = x.line(h), x.tag(h)
 		}
-		bringNear(&q, count, table.shards[0].index.ids, table.records)
+		bringNear(&q, count, table.shards[0].index.ids, table.spills, table.records)
 	}
 	for i := range n {
 		k := numbered(i)
@@ -38,8 +39,8 @@ func TestBringNear(t *testing.T) {
 			t.Fatalf("of %d connections, number %d seems to be one that is not there", i, q.ids[0])
 		}
 		s, c := add(t, table, &k, 0, 60e9)
-		if ask(i, 1); q.ids[0] != uint32(c.ref) {
-			t.Fatalf("the newest connection is number %d, the answer is %d", c.ref, q.ids[0])
+		if ask(i, 1); q.ids[0] != uint32(table.Ref(c)) {
+			t.Fatalf("the newest connection is number %d, the answer is %d", table.Ref(c), q.ids[0])
 		}
 		s.Unlock()
 	}
@@ -50,7 +51,7 @@ func TestBringNear(t *testing.T) {
 		for i, id := range q.ids[:count] {
 			k := numbered(first + i)
 			h := table.Hash(k.Proto, k.Client, k.ClientPort)
-			if c := table.Shard(h).In(h, &k); id != uint32(c.ref) {
+			if c := table.Shard(h).In(h, &k); id != uint32(table.Ref(c)) {
 				wrong++
 			}
 		}

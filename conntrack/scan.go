@@ -29,7 +29,7 @@ func (s *Shard) scan(id uint32, limit int, f func(*Conn)) (next uint32, left int
 	s.Lock()
 	defer s.Unlock()
 	for end := (id/blockLen + 1) * blockLen; id < end && limit > 0; id++ {
-		if c := s.record(id); c.ref != 0 {
+		if c := s.record(id); c.Flags&inUse != 0 {
 			f(c)
 			limit--
 		}

@@ -40,7 +40,7 @@ func TestScanSeesEachConnectionOnce(t *testing.T) {
 	seen := 0
 	for cursor := uint64(0); ; {
 		cursor = table.Scan(cursor, 7, func(c *Conn) {
-			if seen++; c.ClientPort%3 == 0 && !table.Home(c.Ref()).Remove(c) {
+			if seen++; c.ClientPort%3 == 0 && !table.HomeOf(c).Remove(c) {
 				t.Error("a connection cannot be removed")
 			}
 		})

@@ -21,16 +21,18 @@ type Shard struct {
 	table *Table  // immutable
 	num   uint32  // immutable: its place in the table
 	own   numbers // of records
+	more  overflow
 	exts  extensions
 	data  dataStore
 	wheel wheel.Wheel
-	_     [48]byte // up to a whole number of cache lines
+	_     [56]byte // up to a whole number of cache lines
 }
 
 // init makes the shard ready to have so many connections.
 func (s *Shard) init(t *Table, num uint32, conns int, lines []line, nodes []wheel.Node) {
 	s.table, s.num, s.records = t, num, t.records
 	s.own.room = uint32(blocksOf(conns))
+	s.more.all, s.more.own.room = t.spills, s.own.room
 	s.exts.all, s.exts.own.room = t.exts, s.own.room
 	s.index.lines, s.index.ids = lines, uint32(1<<bits.Len(uint(len(t.records)-1))-1)
 	s.wheel.Init(nodes)
@@ -43,6 +45,9 @@ func (s *Shard) Lock() { s.mu.Lock() }
 func (s *Shard) Unlock() { s.mu.Unlock() }
 
 func (s *Shard) record(id uint32) *Conn { return &s.records[id] }
+
+// number is the inverse of record.
+func (s *Shard) number(c *Conn) uint32 { return numberOf(c, s.records) }
 
 // In finds the connection of a packet from client to virtual server
 // (ip_vs_conn_in_get), the newest if several have the key. If there is none,
@@ -132,7 +137,7 @@ func (s *Shard) Get(r Ref) *Conn {
 	if r == 0 || uint32(r) >= s.table.pool.handedOut() || s.table.pool.home(uint32(r)) != s.num {
 		return nil
 	}
-	if c := s.record(uint32(r)); c.ref == r {
+	if c := s.record(uint32(r)); c.Flags&inUse != 0 {
 		return c
 	}
 	return nil
@@ -146,25 +151,27 @@ func (s *Shard) Insert(hash uint64, k *Key, now int64) *Conn {
 	if !s.table.reserve() {
 		return nil
 	}
-	c := s.take()
-	if c == nil {
+	id := s.take()
+	if id == 0 {
 		s.table.n.Add(-1)
 		return nil
 	}
+	c := s.record(id)
 	c.Client, c.Virtual = k.Client, k.Virtual
 	c.ClientPort, c.VirtualPort, c.Proto = k.ClientPort, k.VirtualPort, k.Proto
-	c.created = uint32(min(max(now, 0), MaxTime) / wheel.Tick)
+	s.table.rests[id].created = uint32(min(max(now, 0), MaxTime) / wheel.Tick)
 	if s.waits() {
-		c.ClientPort, c.Flags = 0, NoCPort
+		c.ClientPort = 0
+		c.Flags |= NoCPort
 		s.table.noCPort.Add(1)
 	}
-	s.enter(c, hash)
+	s.enter(id, hash)
 	return c
 }
 
 // Arm sets the timer to fire timeout nanoseconds from now; a negative timeout
-// counts as 0. The wheel is touched only if the timer must fire earlier than
-// the wheel has it: a later time is found out when that comes.
+// counts as 0. The wheel is touched only if the timer must fire in an earlier tick than
+// it had to: a later time is found out when the wheel asks.
 func (s *Shard) Arm(c *Conn, now, timeout int64) {
 	c.SetTimeout(timeout)
 	s.arm(c, now, timeout)
@@ -175,33 +182,31 @@ func (s *Shard) Rearm(c *Conn, now int64) { s.arm(c, now, c.Timeout()) }
 
 func (s *Shard) arm(c *Conn, now, timeout int64) {
 	now = min(now, MaxTime)
-	at := now + min(max(timeout, 0), MaxTime-now)
-	c.Expires = at
-	if due := tickOf(at); c.due == 0 || due < c.due {
-		s.set(c, due)
-	}
+	s.expire(c, now+min(max(timeout, 0), MaxTime-now))
 }
 
-// set has the wheel ask about the connection in that tick, at the earliest in its next,
-// and not when it would have.
-func (s *Shard) set(c *Conn, due uint32) {
-	if c.due != 0 {
-		s.wheel.Del(uint32(c.ref), int64(c.due))
+// expire has the timer fire then.
+func (s *Shard) expire(c *Conn, at int64) {
+	was := c.Expires
+	c.Expires = at
+	// Two workers' clocks are a little apart: that is not put forward.
+	if was == 0 || at < was && wheel.TickOf(at) < wheel.TickOf(was) {
+		s.wheel.Set(s.number(c), wheel.TickOf(at))
 	}
-	c.due = uint32(s.wheel.Set(uint32(c.ref), int64(due)))
 }
 
 // Remove takes the connection out of the table, releases its Control and frees
 // the record. A connection with children stays, and so does one of another
 // shard: Remove does nothing then and returns false.
 func (s *Shard) Remove(c *Conn) bool {
-	if c.ref == 0 || s.table.pool.home(uint32(c.ref)) != s.num || c.Children() != 0 {
+	id := s.number(c)
+	if c.Flags&inUse == 0 || s.table.pool.home(id) != s.num || s.table.Children(c) != 0 {
 		return false
 	}
 	if c.Control != 0 {
 		s.table.Release(c.Control)
 	}
-	s.drop(c)
+	s.drop(id, c)
 	s.table.n.Add(-1)
 	return true
 }
@@ -209,8 +214,8 @@ func (s *Shard) Remove(c *Conn) bool {
 // Advance says that it is now and calls fire for the connections whose time
 // has come, never early and, while Advance is called once a tick
 // ([wheel.Tick]) and does not hit limit, at most a tick late. fire removes the
-// connection or arms it again; one it leaves alone is asked about again next
-// tick. fire runs under the shard's lock.
+// connection or arms it again; one it leaves alone is asked about again in the next
+// tick at the latest. fire runs under the shard's lock.
 //
 // limit bounds the timers that are handled, those that only move in the wheel
 // included. Advance returns their number; less than limit means that nothing
@@ -219,21 +224,20 @@ func (s *Shard) Remove(c *Conn) bool {
 func (s *Shard) Advance(now int64, fire func(*Conn), limit int) int {
 	now = min(now, MaxTime)
 	budget := limit
-	due := func(id uint32) int64 { return int64(s.record(id).due) }
+	due := func(id uint32) int64 { return wheel.TickOf(s.record(id).Expires) }
 	for {
 		id := s.wheel.Next(now, &budget, due)
 		if id == 0 {
 			return limit - budget
 		}
 		c := s.record(id)
-		c.due = 0
 		if c.Expires <= now {
 			fire(c)
 		}
-		if c.ref != 0 && c.due == 0 {
+		if c.Flags&inUse != 0 && !s.wheel.IsSet(id) {
 			// Not before the tick after now: the wheel may stand in the
 			// middle of a jump to now.
-			s.set(c, max(tickOf(c.Expires), tickOf(now+1)))
+			s.wheel.Set(id, wheel.TickOf(max(c.Expires, now+1)))
 		}
 	}
 }
@@ -255,26 +259,25 @@ func (s *Shard) claim(hash uint64, k *Key) *Conn {
 		if old.VirtualPort != k.VirtualPort || old.Proto != k.Proto || old.Client != k.Client || old.Virtual != k.Virtual {
 			continue
 		}
-		c := s.take()
-		if c == nil {
+		id := s.take()
+		if id == 0 {
 			return nil
 		}
-		ref := c.ref
-		*c = *old
-		c.ref, c.next, c.ext, c.due = ref, 0, 0, 0
+		c, was := s.record(id), w.number(old)
+		*c, s.table.rests[id] = *old, s.table.rests[was]
 		c.ClientPort = k.ClientPort
 		c.Flags &^= NoCPort
-		s.enter(c, hash)
+		s.enter(id, hash)
 		if x := w.Ext(old); x != nil {
+			c.Flags &^= extended
+			c.ext = 0
 			*s.Extend(c) = *x
-		} else {
-			c.ext = old.ext // no number
 		}
-		s.movePort(c, old.ref)
-		if old.due != 0 {
-			s.set(c, tickOf(c.Expires))
+		s.movePort(c, Ref(was))
+		if w.wheel.IsSet(was) {
+			s.wheel.Set(id, wheel.TickOf(c.Expires))
 		}
-		w.drop(old)
+		w.drop(was, old)
 		return c
 	}
 }
@@ -286,9 +289,6 @@ func (s *Shard) waits() bool { return s.num == uint32(len(s.table.shards)-1) }
 // years after its 0. Later times count as this one, so timers fire at once.
 const MaxTime = (math.MaxUint32 - 1) * wheel.Tick
 
-// tickOf is [wheel.TickOf] of a time up to MaxTime, in a record's 32 bits.
-func tickOf(at int64) uint32 { return uint32(wheel.TickOf(at)) }
-
 // hash returns what the connection is in the index under.
 func (s *Shard) hash(c *Conn) uint64 {
 	if c.Flags&Template != 0 && s.hasData(c) {
@@ -298,29 +298,26 @@ func (s *Shard) hash(c *Conn) uint64 {
 	return s.table.Hash(c.Proto, c.Client, c.ClientPort)
 }
 
-// take returns a zeroed record that is not in the index yet, or nil if the shard
-// has its share.
-func (s *Shard) take() *Conn {
+// take returns the number of a record that is in use from now on, else zeroed and not in
+// the index yet; 0 if the shard has its share.
+func (s *Shard) take() uint32 {
 	id := s.own.free
 	if id != 0 {
-		if s.own.free = s.record(id).next; s.own.free != 0 {
+		if s.own.free = s.record(id).ext; s.own.free != 0 {
 			prefetch(s.record(s.own.free)) // for the shard's next connection
 		}
 	} else if id = s.own.take(&s.table.pool, s.num); id == 0 {
-		return nil
+		return 0
 	}
 	c := s.record(id)
-	c.ref, c.next = Ref(id), 0
-	return c
+	c.ext, c.Flags = 0, inUse
+	return id
 }
 
-// drop frees the record.
-func (s *Shard) drop(c *Conn) {
-	id := uint32(c.ref)
-	if c.due != 0 {
-		s.wheel.Del(id, int64(c.due))
-	}
-	s.leave(c)
+// drop frees record c, which has that number.
+func (s *Shard) drop(id uint32, c *Conn) {
+	s.wheel.Del(id)
+	s.leave(id, s.hash(c))
 	s.freePort(c)
 	if s.hasData(c) {
 		s.data.release(s.exts.at(c.ext).data)
@@ -328,7 +325,7 @@ func (s *Shard) drop(c *Conn) {
 	if c.Extended() {
 		s.exts.release(c.ext)
 	}
-	*c = Conn{next: s.own.free}
+	*c, s.table.rests[id] = Conn{ext: s.own.free}, rest{}
 	s.own.free = id
 	if s.waits() {
 		s.table.noCPort.Add(-1)
@@ -341,7 +338,7 @@ func (s *Shard) each(block uint32, f func(*Conn) bool) bool {
 	s.Lock()
 	defer s.Unlock()
 	for i := range s.records[block : block+blockLen] {
-		if c := s.record(block + uint32(i)); c.ref != 0 && !f(c) {
+		if c := s.record(block + uint32(i)); c.Flags&inUse != 0 && !f(c) {
 			return false
 		}
 	}
@@ -352,7 +349,8 @@ func (s *Shard) each(block uint32, f func(*Conn) bool) bool {
 // page of the index.
 func (s *Shard) bytes() int {
 	used := int(s.own.used)
-	return shardSize + used*(connSize+nodeSize) + min(used*pageSize, len(s.index.lines)*lineSize) + s.exts.bytes() + s.data.bytes()
+	return shardSize + used*(connSize+restSize+nodeSize) + min(used*pageSize, len(s.index.lines)*lineSize) +
+		s.more.bytes() + s.exts.bytes() + s.data.bytes()
 }
 
 // reserve counts one more connection unless the table is full.

@@ -15,6 +15,8 @@ const (
 	connSize  = int(unsafe.Sizeof(Conn{}))
 	nodeSize  = int(unsafe.Sizeof(wheel.Node{}))
 	extSize   = int(unsafe.Sizeof(Ext{}))
+	restSize  = int(unsafe.Sizeof(rest{}))
+	spillSize = int(unsafe.Sizeof(spill{}))
 
 	dataChunkSize = int(unsafe.Sizeof([dataChunkLen]dataBlock{}))
 	bucketSize    = int(unsafe.Sizeof(bucket{}))

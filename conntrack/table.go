@@ -72,16 +72,20 @@ type Table struct {
 	buckets int       // immutable
 	shards  []Shard   // immutable; the last is the one of NoCPort
 
-	// Records of all shards, and what pool their numbers are from; and their extensions.
-	// The slices are immutable.
-	records  []Conn
-	exts     []Ext
-	pool     pool
-	extsPool pool
+	// Records of all shards, and what pool their numbers are from; their entries without
+	// a slot, and their extensions. The slices are immutable.
+	records   []Conn
+	rests     []rest
+	spills    []spill
+	exts      []Ext
+	pool      pool
+	spillPool pool
+	extsPool  pool
 
 	noCPort atomic.Int64         // connections in the last shard
 	book    atomic.Pointer[Book] // nil unless it was opened
-	locals  locals
+	locals  *roster[Addr]        // immutable pointers
+	marks   *roster[uint32]
 
 	_ [64]byte // what follows is written by all workers, what precedes is read
 	n atomic.Int64
@@ -118,11 +122,15 @@ func build(cfg Config, huge bool) (*Table, error) {
 		max:     int64(cfg.Max),
 		buckets: cfg.Buckets,
 		shards:  make([]Shard, cfg.Shards+1),
+		locals:  new(roster[Addr]),
+		marks:   new(roster[uint32]),
 	}
 	share := min(cfg.Max, 2*cfg.Max/cfg.Shards+spareRecords)
 	blocks := cfg.Shards*blocksOf(share) + blocksOf(cfg.Max) // all may wait for their client's port
 	var mem memory
 	t.records = reserve[Conn](&mem, blocks*blockLen, huge)
+	t.rests = reserve[rest](&mem, blocks*blockLen, false)
+	t.spills = reserve[spill](&mem, blocks*blockLen, false)
 	t.exts = reserve[Ext](&mem, blocks*blockLen, false)
 	nodes := reserve[wheel.Node](&mem, blocks*blockLen, false)
 	lines := cfg.Max/(cfg.Shards*perLine) + 1 // of a shard
@@ -134,7 +142,7 @@ func build(cfg Config, huge bool) (*Table, error) {
 	}
 	// Who has a connection has its shard, which leads to the table.
 	runtime.AddCleanup(t, memory.release, mem)
-	t.pool.owner, t.extsPool.owner = make([]uint16, blocks), make([]uint16, blocks)
+	t.pool.owner, t.spillPool.owner, t.extsPool.owner = make([]uint16, blocks), make([]uint16, blocks), make([]uint16, blocks)
 	for i := range t.shards {
 		if i == cfg.Shards {
 			t.shards[i].init(t, uint32(i), cfg.Max, waiting, nodes)
@@ -199,8 +207,14 @@ func (t *Table) Range(f func(*Conn) bool) {
 	}
 }
 
+// Ref returns the connection's reference, 0 if it is none of the table.
+func (t *Table) Ref(c *Conn) Ref { return Ref(numberOf(c, t.records)) }
+
 // Home returns the shard that r's connection is in.
 func (t *Table) Home(r Ref) *Shard { return t.block(uint32(r)) }
+
+// HomeOf returns the shard that the connection is in, which is one of the table.
+func (t *Table) HomeOf(c *Conn) *Shard { return t.Home(t.Ref(c)) }
 
 // block returns the shard that has the record with that number, which was handed out.
 func (t *Table) block(id uint32) *Shard { return &t.shards[t.pool.home(id)] }
@@ -208,22 +222,19 @@ func (t *Table) block(id uint32) *Shard { return &t.shards[t.pool.home(id)] }
 // Hold counts one more child of parent. It is called under the parent's lock,
 // as nothing else keeps the parent there until it is counted; the lock may be
 // given up then, and parent stored as the child's Control.
-func (t *Table) Hold(parent Ref) { atomic.AddUint32(&t.at(parent).family, oneChild) }
+func (t *Table) Hold(parent Ref) { atomic.AddUint32(&t.rests[parent].family, oneChild) }
 
 // Release takes back a Hold and returns how many children are left. No lock is
 // needed. With 0 left the parent may vanish at any time.
 func (t *Table) Release(parent Ref) uint32 {
-	return atomic.AddUint32(&t.at(parent).family, ^uint32(oneChild-1)) / oneChild
+	return atomic.AddUint32(&t.rests[parent].family, ^uint32(oneChild-1)) / oneChild
 }
 
 // Assure marks a template, held by the caller's connection, as one whose child
 // a server answered. No lock is needed.
 func (t *Table) Assure(parent Ref) {
 	// Most packets find it done: they only read.
-	if a := &t.at(parent).family; atomic.LoadUint32(a)&assured == 0 {
+	if a := &t.rests[parent].family; atomic.LoadUint32(a)&assured == 0 {
 		atomic.OrUint32(a, assured)
 	}
 }
-
-// at finds a record that is held, without its shard's lock.
-func (t *Table) at(r Ref) *Conn { return &t.records[r] }

@@ -22,7 +22,7 @@ func (w *Worker) bypasses(j *job, spec *ServiceSpec) bool {
 
 // bypass makes a connection without a server for the packet. The shard s is locked.
 func (w *Worker) bypass(j *job, s *conntrack.Shard, hash uint64, key *conntrack.Key, old conntrack.Ref) (*conntrack.Conn, Verdict) {
-	if c := s.In(hash, key); c != nil && c.Ref() != old {
+	if c := s.In(hash, key); c != nil && w.e.table.Ref(c) != old {
 		return c, Verdict{} // another worker made it meanwhile
 	}
 	spec := w.snap.service(w.mark(j), w.pkt).spec.Load()

@@ -60,18 +60,13 @@ func TestCacheBypass(t *testing.T) {
 }
 
 // only is a copy of the one connection there is.
-func (b *bed) only() (last conntrack.Conn) {
+func (b *bed) only() (last conntrack.Copy) {
 	b.t.Helper()
 	if n := b.e.Table().Len(); n != 1 {
 		b.t.Fatalf("%d connections, want one", n)
 	}
 	b.e.Table().Range(func(c *conntrack.Conn) bool {
-		last = conntrack.Conn{
-			Client: c.Client, Virtual: c.Virtual, Dest: c.Dest, ClientPort: c.ClientPort, VirtualPort: c.VirtualPort,
-			DestPort: c.DestPort, Proto: c.Proto, State: c.State, Server: c.Server, Flags: c.Flags, Expires: c.Expires,
-			InPkts: c.InPkts, Mark: c.Mark,
-		}
-		last.SetTimeout(c.Timeout())
+		last = b.e.Table().Copy(c)
 		return true
 	})
 	return last

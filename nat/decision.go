@@ -26,7 +26,7 @@ type Decision struct {
 
 	// Found is the connection that the packet belonged to, as it was before; nil for
 	// none. If GivenUp is not 0, it did not count.
-	Found   *conntrack.Conn
+	Found   *conntrack.Copy
 	GivenUp GivenUp
 	// Life is what the policy for the life of servers said of it.
 	Life *Ruling
@@ -37,7 +37,7 @@ type Decision struct {
 
 	// Connection is the connection that the packet belongs to now, nil for none. One
 	// of one-packet scheduling has ended when the decision is told.
-	Connection *conntrack.Conn
+	Connection *conntrack.Copy
 	// Event is what has befallen its server.
 	Event LifeEvent
 
@@ -181,11 +181,11 @@ type Ruling struct {
 type TemplateUse struct {
 	// Found is the template as it was, nil if there was none. If GivenUp is not 0, it
 	// did not count.
-	Found   *conntrack.Conn
+	Found   *conntrack.Copy
 	GivenUp GivenUp
 	Life    *Ruling
 	// Now is the template that names the server now, nil for none.
-	Now *conntrack.Conn
+	Now *conntrack.Copy
 }
 
 // Scheduling is how a scheduler came to its pick.

@@ -53,7 +53,7 @@ func TestDirectRoutingFollowsOneSide(t *testing.T) {
 	b := newDirectBed(t, Options{})
 	state := func() (name string, flags conntrack.Flags) {
 		b.e.Table().Range(func(c *conntrack.Conn) bool {
-			name, flags = c.StateName(), c.Flags
+			name, flags = b.stateOf(c), c.Flags
 			return true
 		})
 		return name, flags

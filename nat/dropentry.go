@@ -32,7 +32,7 @@ func (e *Engine) dropEntries(snap *snapshot, now int64) {
 		from := e.dropper.cursor
 		e.dropper.cursor = e.table.Scan(from, min(left, sweepPiece), func(c *conntrack.Conn) {
 			left--
-			if c.Children() == 0 && e.dropper.dispensable(e, snap, c, now) {
+			if e.table.Children(c) == 0 && e.dropper.dispensable(e, snap, c, now) {
 				e.removeWithParent(snap, c)
 			}
 		})
@@ -50,7 +50,7 @@ func (x *entryDropper) dispensable(e *Engine, snap *snapshot, c *conntrack.Conn,
 		if d := e.destOf(snap, c.Server); d != nil && d.service.Load().spec.Load().OnePacket {
 			return x.unlucky(c, now)
 		}
-		return !c.Assured()
+		return !e.table.Assured(c)
 	case c.Proto == ProtoSCTP:
 		switch state.SCTP(c.State) {
 		case state.SCTPInit1, state.SCTPInit:

@@ -196,7 +196,7 @@ func (e *Engine) Expire(now int64, limit int) int {
 // controls others: then it lives on for [conntrack.ParentTimeout], which is its
 // timeout from then on (ip_vs_conn_expire). Its shard s is locked.
 func (e *Engine) end(snap *snapshot, s *conntrack.Shard, c *conntrack.Conn, now int64) {
-	if c.Children() != 0 {
+	if e.table.Children(c) != 0 {
 		s.Arm(c, now, conntrack.ParentTimeout)
 		return
 	}

@@ -24,12 +24,12 @@ type agreement struct {
 // agree notes what the helper of that number has connection c, whose shard is
 // locked, expect. c stays there at least until expectAgreed.
 func (w *Worker) agree(c *conntrack.Conn, number uint8, e alg.Expectation) {
-	w.e.table.Hold(c.Ref())
+	w.e.table.Hold(w.e.table.Ref(c))
 	w.agreed = append(w.agreed, agreement{
 		key: conntrack.Key{
 			Client: c.Client, ClientPort: e.ClientPort, Virtual: c.Virtual, VirtualPort: e.VirtualPort, Proto: c.Proto,
 		},
-		control: c.Ref(), server: c.Server, dest: c.Dest, destPort: e.ServerPort, mark: c.Mark, helper: number,
+		control: w.e.table.Ref(c), server: c.Server, dest: c.Dest, destPort: e.ServerPort, mark: w.e.table.Mark(c), helper: number,
 	})
 }
 
@@ -73,7 +73,8 @@ func (w *Worker) expect(a *agreement) bool {
 			return false
 		}
 		d.bind()
-		c.Control, c.Server, c.Dest, c.DestPort, c.Mark = a.control, a.server, a.dest, a.destPort, a.mark
+		c.Control, c.Server, c.Dest, c.DestPort = a.control, a.server, a.dest, a.destPort
+		t.SetMark(c, a.mark)
 		c.Flags |= conntrack.Inactive | conntrack.NFCT // and masquerading, as its control connection
 		c.SetWhy(conntrack.FromHelper)
 		w.e.tell(c, false)

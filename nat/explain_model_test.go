@@ -223,7 +223,7 @@ func (m *explainModel) shape(b *bed) string {
 	var s bytes.Buffer
 	fmt.Fprintln(&s, b.e.Table().Len(), b.e.Total(), b.e.dropCounter.Load())
 	b.e.Table().Range(func(c *conntrack.Conn) bool {
-		twin := c.Copy()
+		twin := b.e.Table().Copy(c)
 		fmt.Fprintf(&s, "%+v\n", twin)
 		return true
 	})
@@ -384,12 +384,13 @@ func (m *explainModel) agrees(d *Decision) {
 	}
 	m.seen["why: "+c.Why().String()]++
 	m.seen[fmt.Sprintf("method %d", c.Method())]++
-	var near []conntrack.Conn
+	var near []conntrack.Copy
 	found := false
-	m.asked.e.Table().Range(func(real *conntrack.Conn) bool {
+	m.asked.e.Table().Range(func(there *conntrack.Conn) bool {
+		real := m.asked.e.Table().Copy(there)
 		same := real.Client == c.Client && real.ClientPort == c.ClientPort && real.Virtual == c.Virtual && real.VirtualPort == c.VirtualPort && real.Proto == c.Proto
 		if same {
-			near = append(near, real.Copy())
+			near = append(near, real)
 		}
 		found = found || same && real.Server == c.Server && real.Dest == c.Dest && real.DestPort == c.DestPort && real.State == c.State && real.Flags == c.Flags &&
 			real.Timeout() == c.Timeout() && real.Expires == c.Expires && real.InPkts == c.InPkts && real.InBytes == c.InBytes && real.OutBytes == c.OutBytes

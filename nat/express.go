@@ -108,7 +108,7 @@ func (w *Worker) onwardIn(i int, q *plain, f *nic.Frame, s *conntrack.Shard, c *
 	n := w.counts.of(c.Server)
 	n.InPkts++
 	n.InBytes += uint64(q.length)
-	c.InBytes += uint64(q.length)
+	w.e.table.CountIn(c, uint32(q.length))
 	c.InPkts++
 	w.depart(i, q, f, hop, s, c)
 	return true
@@ -128,8 +128,8 @@ func (w *Worker) onwardOut(i int, q *plain, f *nic.Frame, s *conntrack.Shard, c 
 	n := w.counts.of(c.Server)
 	n.OutPkts++
 	n.OutBytes += uint64(q.length)
-	c.OutBytes += uint64(q.length)
-	if c.Control != 0 && c.Proto == ProtoUDP {
+	w.e.table.CountOut(c, uint32(q.length))
+	if c.Proto == ProtoUDP && c.Control != 0 {
 		w.e.table.Assure(c.Control)
 	}
 	w.depart(i, q, f, hop, s, c)

@@ -137,7 +137,7 @@ func (b *bed) onePortEach() {
 	b.t.Helper()
 	table, n := b.e.Table(), 0
 	table.Range(func(c *conntrack.Conn) bool {
-		s := table.Home(c.Ref())
+		s := table.HomeOf(c)
 		if s.HasPort(c) {
 			n++
 		} else if _, port := s.Local(c); port != 0 && !finished(c) {

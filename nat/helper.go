@@ -20,7 +20,7 @@ func (w *Worker) giveHelper(c *conntrack.Conn) {
 		return
 	}
 	if n := w.snap.helpers.of(c.Proto, c.VirtualPort); n != 0 {
-		w.e.table.Home(c.Ref()).Extend(c).Helper = n
+		w.e.table.HomeOf(c).Extend(c).Helper = n
 		c.Flags |= conntrack.NFCT
 	}
 }
@@ -33,7 +33,7 @@ func (w *Worker) extended(j *job, c *conntrack.Conn, hop *nic.Hop, fromServer bo
 	if !c.Extended() {
 		return Verdict{}, true
 	}
-	x := w.e.table.Home(c.Ref()).Ext(c)
+	x := w.e.table.HomeOf(c).Ext(c)
 	switch {
 	case c.Flags&conntrack.Proxied == 0:
 	case fromServer:
@@ -98,7 +98,8 @@ func (w *Worker) extended(j *job, c *conntrack.Conn, hop *nic.Hop, fromServer bo
 func (w *Worker) segment(c *conntrack.Conn, x *conntrack.Ext, this, other *conntrack.SeqAdj, fromServer bool) {
 	s := &w.seg
 	s.Reset()
-	s.FromServer, s.Conn, s.State, s.Lines, s.Now = fromServer, c, &x.HelperState, &w.e.lines, w.now
+	s.FromServer, s.Conn, s.Ref = fromServer, c, w.e.table.Ref(c)
+	s.State, s.Lines, s.Now = &x.HelperState, &w.e.lines, w.now
 	s.This, s.Other, s.Taken = this, other, w.taken
 }
 

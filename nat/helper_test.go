@@ -249,7 +249,7 @@ func TestHelperPorts(t *testing.T) {
 	has := func(b *ftpBed) bool {
 		found := false
 		b.e.Table().Range(func(c *conntrack.Conn) bool {
-			found = found || b.e.Table().Home(c.Ref()).Ext(c) != nil
+			found = found || b.e.Table().HomeOf(c).Ext(c) != nil
 			return true
 		})
 		return found

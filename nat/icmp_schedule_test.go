@@ -71,7 +71,7 @@ func TestScheduleICMP(t *testing.T) {
 			b.e.Table().Range(func(conn *conntrack.Conn) bool {
 				if conn.Flags&conntrack.Template == 0 &&
 					(conn.State != 0 || conn.Timeout() != 3e9 || conn.Expires != b.now+3e9 || conn.InPkts != 0 || conn.Flags&conntrack.Inactive == 0) {
-					t.Errorf("connection %s", fmt.Sprint(conn.StateName(), conn.Timeout(), conn.InPkts, conn.Flags))
+					t.Errorf("connection %s", fmt.Sprint(b.stateOf(conn), conn.Timeout(), conn.InPkts, conn.Flags))
 				}
 				return true
 			})

@@ -33,7 +33,7 @@ func (w *Worker) inboundLocked(j *job, s *conntrack.Shard, hash uint64, key *con
 	var old conntrack.Ref
 	var r ruling
 	if c != nil && c.Method() == conntrack.Outbound {
-		old, c = c.Ref(), nil // was none of a service
+		old, c = w.e.table.Ref(c), nil // was none of a service
 	}
 	if c != nil {
 		d = w.e.destOf(w.snap, c.Server)
@@ -46,7 +46,7 @@ func (w *Worker) inboundLocked(j *job, s *conntrack.Shard, hash uint64, key *con
 		}
 		if r == givesUp {
 			w.watch.gaveUp(c, d, 0, true)
-			old, c = c.Ref(), nil
+			old, c = w.e.table.Ref(c), nil
 		} else if outlived, ends := w.outlived(j, c, d); r == rulesNot && outlived {
 			// The new connection stands before the old one, which ends with its
 			// timer's next tick (ip_vs_conn_expire_now).
@@ -54,7 +54,7 @@ func (w *Worker) inboundLocked(j *job, s *conntrack.Shard, hash uint64, key *con
 			if ends {
 				s.Arm(c, w.now, 0)
 			}
-			old, c = c.Ref(), nil
+			old, c = w.e.table.Ref(c), nil
 		}
 	}
 	if c == nil {
@@ -85,8 +85,8 @@ func (w *Worker) inboundLocked(j *job, s *conntrack.Shard, hash uint64, key *con
 	}
 	n := w.counts.of(c.Server)
 	n.InPkts++
-	n.InBytes += w.bytes(j)
-	c.InBytes += w.bytes(j)
+	n.InBytes += uint64(w.bytes(j))
+	w.e.table.CountIn(c, w.bytes(j))
 	before := c.State
 	w.step(j, c, d, state.Input)
 	if full && w.pkt.TCPFlags&wire.FIN != 0 {
@@ -206,7 +206,7 @@ func (w *Worker) pick(j *job, svc *service, spec *ServiceSpec) (*dest, Verdict) 
 // there.
 func (w *Worker) attach(j *job, c *conntrack.Conn, d *dest, port uint16, why conntrack.Why) {
 	c.SetWhy(why)
-	c.Mark = w.mark(j)
+	w.e.table.SetMark(c, w.mark(j))
 	c.Server, c.Dest, c.DestPort = d.ID, d.key.Addr, port
 	c.Flags |= d.connFlags()
 	w.proxies(c, d.service.Load().spec.Load())
@@ -333,7 +333,7 @@ func (w *Worker) toServer(j *job, c *conntrack.Conn, d *dest) Verdict {
 			return drop(Truncated)
 		}
 	case conntrack.Full:
-		local, port := w.e.table.Home(c.Ref()).Local(c)
+		local, port := w.e.table.HomeOf(c).Local(c)
 		if w.cannotRewrite(c.Proto, c.ClientPort, port) {
 			return drop(Fragment)
 		}

@@ -126,9 +126,9 @@ func (j *job) length() int {
 
 // bytes returns how many bytes the packet counts for. A first fragment counts
 // for itself and the headers of the whole, in which there is no fragment header.
-func (w *Worker) bytes(j *job) uint64 {
+func (w *Worker) bytes(j *job) uint32 {
 	if w.pkt.Frag && w.pkt.V6 {
-		return uint64(len(j.ip) - wire.IPv6FragmentLen)
+		return uint32(len(j.ip) - wire.IPv6FragmentLen)
 	}
-	return uint64(len(j.ip))
+	return uint32(len(j.ip))
 }

@@ -51,7 +51,7 @@ func (w *Worker) ruled(j *job, s *conntrack.Shard, c *conntrack.Conn, d *dest, f
 	} else {
 		d.tell(Move)
 	}
-	if c.Children() == 0 {
+	if w.e.table.Children(c) == 0 {
 		s.Arm(c, w.now, 0)
 	}
 	if a != Move {
@@ -156,7 +156,7 @@ func (w *Worker) reset(j *job, c *conntrack.Conn, a Action, fromClient bool) Ver
 	case !fromClient:
 		next, to, toPort, from, fromPort = c.Client, c.Client, c.ClientPort, c.Virtual, c.VirtualPort
 	case c.Method() == conntrack.Full:
-		if a, port := w.e.table.Home(c.Ref()).Local(c); port != 0 {
+		if a, port := w.e.table.HomeOf(c).Local(c); port != 0 {
 			from, fromPort = *a, port
 		}
 	case c.Method() != conntrack.Masq:

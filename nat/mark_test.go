@@ -107,7 +107,7 @@ func TestServiceByMark(t *testing.T) {
 	}
 	out[0].checksums(t)
 	b.e.Table().Range(func(c *conntrack.Conn) bool {
-		if c.Mark != 7 || c.Virtual != dst.Addr().As16() {
+		if b.e.Table().Mark(c) != 7 || c.Virtual != dst.Addr().As16() {
 			t.Errorf("connection %+v", c)
 		}
 		return true

@@ -160,7 +160,7 @@ func (w *Worker) goesOut(j *job, n *inside, sport, dport uint16) Verdict {
 	}
 	w.stepOutbound(s, c, state.Input, before)
 	c.InPkts++
-	c.InBytes += w.bytes(j)
+	w.e.table.CountIn(c, w.bytes(j))
 	if p.TCPFlags&wire.FIN != 0 {
 		w.noteNext(j, s, c)
 	}
@@ -226,7 +226,7 @@ func (w *Worker) backInside(j *job, s *conntrack.Shard, c *conntrack.Conn) Verdi
 		return v
 	}
 	c.Flags |= conntrack.Answered
-	c.OutBytes += w.bytes(j)
+	w.e.table.CountOut(c, w.bytes(j))
 	w.stepOutbound(s, c, state.Output, c.State)
 	if c.Flags&conntrack.InSeq != 0 {
 		if v, ok := w.extended(j, c, hop, true); !ok {
@@ -267,7 +267,7 @@ func (w *Worker) stepOutbound(s *conntrack.Shard, c *conntrack.Conn, dir state.D
 		w.notePort(s, c, before)
 	case ProtoUDP:
 		timeout = outboundUDP
-		if c.Flags&conntrack.Answered != 0 && w.now-c.Created() > streamAge {
+		if c.Flags&conntrack.Answered != 0 && w.now-w.e.table.Created(c) > streamAge {
 			timeout = outboundStream
 		}
 	}

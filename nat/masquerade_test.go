@@ -113,7 +113,8 @@ func TestMasqueradeCounts(t *testing.T) {
 	id, _, _ := wire.EchoID(out[0].Eth()[out[0].pkt.L4:], wire.ProtoICMP)
 	b.in(clientNIC, echo(outsider.Addr(), vip.Addr(), wire.ICMPv4EchoReply, id))
 	want := map[uint8]string{ProtoTCP: "40 in, 45 out, SYN_RECV", wire.ProtoICMP: "44 in, 44 out, NONE"}
-	b.e.Table().Range(func(c *conntrack.Conn) bool {
+	b.e.Table().Range(func(there *conntrack.Conn) bool {
+		c := b.e.Table().Copy(there)
 		got := fmt.Sprintf("%d in, %d out, %s", c.InBytes, c.OutBytes, c.StateName())
 		if got != want[c.Proto] {
 			t.Errorf("protocol %d: %s; want %s", c.Proto, got, want[c.Proto])

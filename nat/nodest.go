@@ -15,7 +15,7 @@ func (w *Worker) outlived(j *job, c *conntrack.Conn, d *dest) (outlived, ends bo
 	set := &w.snap.settings
 	if (set.ExpireNodestConn || set.ConnReuseMode != 0) && w.begins(j) &&
 		(set.ExpireNodestConn && d != nil && d.quiesced.Load() || reusable(c, set.ConnReuseMode)) {
-		return true, c.Children() == 0
+		return true, w.e.table.Children(c) == 0
 	}
 	gone := set.ExpireNodestConn && d != nil && !d.available.Load()
 	return gone, gone
@@ -57,10 +57,10 @@ func (e *Engine) sweep(snap *snapshot, now int64, limit int) {
 		e.sweepFrom = e.table.Scan(e.sweepFrom, sweepPiece, func(c *conntrack.Conn) {
 			limit--
 			d := e.destOf(snap, c.Server)
-			if f := d.doomed(); f != nil && letMove(e.table.Home(c.Ref()), c, d, f, now) {
+			if f := d.doomed(); f != nil && letMove(e.table.HomeOf(c), c, d, f, now) {
 				return
 			}
-			if !e.nodest || d == nil || d.available.Load() || c.Children() != 0 {
+			if !e.nodest || d == nil || d.available.Load() || e.table.Children(c) != 0 {
 				return
 			}
 			e.removeWithParent(snap, c)
@@ -80,7 +80,7 @@ func (e *Engine) removeWithParent(snap *snapshot, c *conntrack.Conn) {
 		e.parents = append(e.parents, c.Control) // still held
 		c.Control = 0
 	}
-	e.remove(snap, e.table.Home(c.Ref()), c)
+	e.remove(snap, e.table.HomeOf(c), c)
 }
 
 // endParents ends what removeWithParent has left. No shard is locked. Not all of them
@@ -100,7 +100,7 @@ func (e *Engine) endParent(snap *snapshot, parent conntrack.Ref, all bool) {
 	s.Lock()
 	defer s.Unlock()
 	c := s.Get(parent) // there, as it was held
-	if e.table.Release(parent) == 0 && (all || c.Flags&conntrack.Template == 0 || !c.Assured()) {
+	if e.table.Release(parent) == 0 && (all || c.Flags&conntrack.Template == 0 || !e.table.Assured(c)) {
 		e.remove(snap, s, c)
 	}
 }

@@ -32,7 +32,7 @@ func (o *oldest) is(f *nic.Frame, i int) { o.time, o.i, o.spare = f.Time, i, 1-o
 type plainNote struct {
 	is    bool
 	head  [plainNoted]byte // of the frame, as it came
-	conn  conntrack.Conn   // as it was before
+	conn  conntrack.Copy   // as it was before
 	event LifeEvent
 }
 
@@ -47,7 +47,7 @@ func (w *Worker) notePlain(f *nic.Frame, c *conntrack.Conn) {
 	n := &t.plain
 	n.is = true
 	n.head = [plainNoted]byte(f.Buf[nic.VNetHdrLen:])
-	c.CopyTo(&n.conn)
+	w.e.table.CopyTo(&n.conn, c)
 	n.event = 0
 	if d := w.snap.dest(c.Server); d != nil {
 		n.event = d.trouble()
@@ -83,7 +83,7 @@ func (t *watch) complete(w *Worker, q *plain) {
 	if c.Proto == ProtoUDP {
 		deadline = &w.express.udp
 	}
-	deadline.Of(c)
+	deadline.Of(&c.Conn)
 	if q.in {
 		r.from, r.to = ClientSide, c.Dest
 		c.InPkts++

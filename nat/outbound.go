@@ -100,8 +100,8 @@ func (w *Worker) reply(j *job, s *conntrack.Shard, c *conntrack.Conn) Verdict {
 func (w *Worker) fromServer(j *job, s *conntrack.Shard, c *conntrack.Conn, d *dest, renews bool) {
 	n := w.counts.of(c.Server)
 	n.OutPkts++
-	n.OutBytes += w.bytes(j)
-	c.OutBytes += w.bytes(j)
+	n.OutBytes += uint64(w.bytes(j))
+	w.e.table.CountOut(c, w.bytes(j))
 	if !renews {
 		return
 	}

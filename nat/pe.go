@@ -139,7 +139,7 @@ func (w *Worker) talks(j *job) (v Verdict, ok bool) {
 	}
 	c.Control = parent
 	w.attach(j, c, d, p.SrcPort, conntrack.FromTemplate)
-	c.Mark = 0
+	w.e.table.SetMark(c, 0)
 	v = w.reply(j, s, c)
 	switch {
 	case c.Flags&conntrack.OnePacket != 0:
@@ -170,7 +170,7 @@ func (w *Worker) templateOut(spec *ServiceSpec, d *dest, data []byte) conntrack.
 		c.DestPort = w.pkt.SrcPort
 		c.SetWhy(conntrack.Scheduled)
 	}
-	w.e.table.Hold(c.Ref())
+	w.e.table.Hold(w.e.table.Ref(c))
 	s.Rearm(c, w.now)
-	return c.Ref()
+	return w.e.table.Ref(c)
 }

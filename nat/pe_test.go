@@ -37,11 +37,11 @@ func (b *bed) says(from netip.AddrPort, callID string) netip.AddrPort {
 }
 
 // calls returns the templates' data.
-func (b *bed) calls() map[string]conntrack.Conn {
-	all := map[string]conntrack.Conn{}
+func (b *bed) calls() map[string]conntrack.Copy {
+	all := map[string]conntrack.Copy{}
 	b.e.Table().Range(func(c *conntrack.Conn) bool {
 		if c.Flags&conntrack.Template != 0 {
-			all[string(b.e.Table().Home(c.Ref()).Data(c, nil))] = c.Copy()
+			all[string(b.e.Table().HomeOf(c).Data(c, nil))] = b.e.Table().Copy(c)
 		}
 		return true
 	})
@@ -141,7 +141,7 @@ func TestServerCalls(t *testing.T) {
 		v, out := b.in(serverNIC, sipMessage(server, phone, "Call-ID: out@1"))
 		b.one(v, out, clientNIC, sipVIP, phone)
 		c := b.calls()["out@1"]
-		if !c.Assured() || AddrPort(c.Dest, c.DestPort) != server || c.Mark != 0 || len(b.calls()) != 1 {
+		if !c.Assured || AddrPort(c.Dest, c.DestPort) != server || c.Mark != 0 || len(b.calls()) != 1 {
 			t.Errorf("%s: template %+v", options, c)
 		}
 		if got := b.e.Total(); got.Conns != 1 || got.OutPkts != 1 {

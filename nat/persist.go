@@ -27,7 +27,7 @@ func (w *Worker) persistent(j *job, s *conntrack.Shard, hash uint64, key *conntr
 	if d == nil {
 		return nil, v
 	}
-	if c := s.In(hash, key); c != nil && c.Ref() != old {
+	if c := s.In(hash, key); c != nil && w.e.table.Ref(c) != old {
 		// Another worker made it meanwhile.
 		w.e.table.Release(parent)
 		return c, Verdict{}
@@ -101,7 +101,7 @@ func (w *Worker) template(j *job, svc *service, spec *ServiceSpec) (conntrack.Re
 		if c = w.insertTemplate(s, hash, &key, data, spec, d); c == nil {
 			return 0, nil, 0, drop(TableFull)
 		}
-		c.Mark = w.mark(j)
+		w.e.table.SetMark(c, w.mark(j))
 		if key.VirtualPort != 0 {
 			c.DestPort = d.key.Port
 		}
@@ -111,10 +111,10 @@ func (w *Worker) template(j *job, svc *service, spec *ServiceSpec) (conntrack.Re
 		c.InPkts++ // in its connections' stead
 	}
 	w.watch.named(c)
-	w.e.table.Hold(c.Ref())
+	w.e.table.Hold(w.e.table.Ref(c))
 	// Only a new connection renews a template.
 	s.Rearm(c, w.now)
-	return c.Ref(), d, why, Verdict{}
+	return w.e.table.Ref(c), d, why, Verdict{}
 }
 
 // retire has a template found no more.

@@ -57,17 +57,17 @@ func (b *bed) establish(server netip.AddrPort, from, to string) {
 }
 
 // templates returns copies of all templates in the table.
-func (b *bed) templates() (all []conntrack.Conn) {
+func (b *bed) templates() (all []conntrack.Copy) {
 	b.e.Table().Range(func(c *conntrack.Conn) bool {
 		if c.Flags&conntrack.Template != 0 {
-			all = append(all, *c)
+			all = append(all, b.e.Table().Copy(c))
 		}
 		return true
 	})
 	return all
 }
 
-func (b *bed) template() conntrack.Conn {
+func (b *bed) template() conntrack.Copy {
 	b.t.Helper()
 	all := b.templates()
 	if len(all) != 1 {
@@ -155,7 +155,7 @@ func TestTemplateIsAssuredByAnAnswer(t *testing.T) {
 	state := func(b *bed) (name string) {
 		b.e.Table().Range(func(c *conntrack.Conn) bool {
 			if c.Flags&conntrack.Template != 0 {
-				name = c.StateName()
+				name = b.stateOf(c)
 			}
 			return true
 		})
@@ -583,7 +583,7 @@ func modelRun(t *testing.T, seed uint64) (prolonged, ended int) {
 				gone[f.client] = true
 			}
 		}
-		real := map[int]conntrack.Conn{}
+		real := map[int]conntrack.Copy{}
 		for _, c := range b.templates() {
 			real[int(c.Client[15])-100] = c
 		}

@@ -28,7 +28,7 @@ func (w *Worker) proxies(c *conntrack.Conn, spec *ServiceSpec) {
 		return
 	}
 	if m := c.Method(); m == conntrack.Masq || m == conntrack.Full {
-		w.e.table.Home(c.Ref()).Extend(c)
+		w.e.table.HomeOf(c).Extend(c)
 		c.Flags |= conntrack.Proxied
 	}
 }
@@ -192,7 +192,7 @@ func (w *Worker) sendFirst(j *job, c *conntrack.Conn, f *nic.Frame, n int, hop *
 	h.ip = wire.IP(h.eth[w.pkt.L3:])
 	h.l4 = h.eth[len(h.eth)-n:]
 	if c.Method() == conntrack.Full {
-		local, port := w.e.table.Home(c.Ref()).Local(c)
+		local, port := w.e.table.HomeOf(c).Local(c)
 		forward.FullIn(h.ip, h.l4, false, c, local, port)
 	} else {
 		forward.MasqIn(h.ip, h.l4, ProtoTCP, false, c)

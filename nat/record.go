@@ -22,18 +22,18 @@ type Record struct {
 	service *ServiceSpec // is never changed in place
 	rule    Rule
 
-	found   maybe[conntrack.Conn]
+	found   maybe[conntrack.Copy]
 	givenUp GivenUp
 	life    maybe[Ruling]
 
 	looked          bool // for the client's template
-	template        maybe[conntrack.Conn]
+	template        maybe[conntrack.Copy]
 	templateGivenUp GivenUp
 	templateLife    maybe[Ruling]
-	templateNow     maybe[conntrack.Conn]
+	templateNow     maybe[conntrack.Copy]
 
 	scheduler  string // that was asked, "" for none
-	connection maybe[conntrack.Conn]
+	connection maybe[conntrack.Copy]
 	event      LifeEvent
 
 	verdict Verdict

@@ -24,13 +24,13 @@ func recordOf(w *Worker) *Decision {
 func spelled(d *Decision) string {
 	var b strings.Builder
 	line := func(what string, v any) { fmt.Fprintf(&b, "%s: %+v\n", what, v) }
-	conn := func(what string, c *conntrack.Conn) {
+	conn := func(what string, c *conntrack.Copy) {
 		if c == nil {
 			return
 		}
 		line(what, []any{
 			AddrPort(c.Client, c.ClientPort), AddrPort(c.Virtual, c.VirtualPort), AddrPort(c.Dest, c.DestPort), c.Proto, c.StateName(),
-			c.Server, c.Flags, c.Expires, c.Timeout(), c.Created(), c.InBytes, c.OutBytes, c.InPkts, c.Mark,
+			c.Server, c.Flags, c.Expires, c.Timeout(), c.Created, c.InBytes, c.OutBytes, c.InPkts, c.Mark,
 		})
 	}
 	ruled := func(what string, r *Ruling) {

@@ -72,7 +72,7 @@ func (b *bed) association() string {
 	text := "-"
 	b.e.Table().Range(func(c *conntrack.Conn) bool {
 		d := b.e.known.get(c.Server)
-		text = fmt.Sprintf("%s %d %d/%d", c.StateName(), c.Timeout()/1e9, d.Active.Load(), d.Total.Load())
+		text = fmt.Sprintf("%s %d %d/%d", b.stateOf(c), c.Timeout()/1e9, d.Active.Load(), d.Total.Load())
 		if left := c.Expires - b.now; left != c.Timeout() {
 			b.t.Errorf("%s: expires in %d ns", text, left)
 		}
@@ -344,7 +344,7 @@ func TestSCTPTemplate(t *testing.T) {
 	}{{wire.SCTPInitAck, "NONE"}, {wire.SCTPCookieAck, "ASSURED"}} {
 		b.in(serverNIC, chunks(sctpRIP, client, step.typ))
 		b.e.Table().Range(func(c *conntrack.Conn) bool {
-			if name := c.StateName(); c.Flags&conntrack.Template != 0 && name != step.want {
+			if name := b.stateOf(c); c.Flags&conntrack.Template != 0 && name != step.want {
 				t.Errorf("after chunk %d the template is %s", step.typ, name)
 			}
 			return true

@@ -52,7 +52,7 @@ func unmoveQuoted(j *job, q *wire.Packet, x *conntrack.Ext) {
 // moveReset puts right the numbers of a reset that was made for a segment's receiver
 // with the numbers of the segment itself.
 func (w *Worker) moveReset(ip wire.IP, c *conntrack.Conn, fromClient bool) {
-	x := w.e.table.Home(c.Ref()).Ext(c)
+	x := w.e.table.HomeOf(c).Ext(c)
 	if x == nil || c.Proto != ProtoTCP {
 		return
 	}

@@ -10,7 +10,8 @@ import (
 // watch is where a worker notes how it comes to a decision, if somebody asked. Its
 // methods do nothing without it, and cost a branch.
 type watch struct {
-	rec Record // of the frame under judgement
+	rec   Record // of the frame under judgement
+	table *conntrack.Table
 
 	connection conntrack.Ref // that it belongs to
 	once       bool          // of one-packet scheduling
@@ -69,7 +70,7 @@ func (w *Worker) asked(j *job) Verdict {
 // watched is judge for a frame of which t is to note how it is decided.
 func (w *Worker) watched(j *job, t *watch) Verdict {
 	t.rec.begin(w.now, w.index)
-	t.rec.before = headersOf(j.f.Eth())
+	t.rec.before, t.table = headersOf(j.f.Eth()), w.e.table
 	t.connection, t.once, t.template, t.server, t.account = 0, false, 0, nil, nil
 	t.plain.is = false
 	t.first = len(w.out)
@@ -86,7 +87,7 @@ func (t *watch) conclude(w *Worker, j *job, v Verdict) {
 	r := &t.rec
 	r.verdict, r.mark = v, w.mark(j)
 	if t.once {
-		r.connection.set(w.once.Copy())
+		r.connection.set(t.table.Copy(&w.once))
 	} else {
 		w.e.copyTo(&r.connection, t.connection)
 	}
@@ -139,7 +140,7 @@ func (d *dest) trouble() LifeEvent {
 }
 
 // copyTo copies a connection, if there is one still.
-func (e *Engine) copyTo(to *maybe[conntrack.Conn], r conntrack.Ref) {
+func (e *Engine) copyTo(to *maybe[conntrack.Copy], r conntrack.Ref) {
 	if r == 0 {
 		return
 	}
@@ -147,7 +148,7 @@ func (e *Engine) copyTo(to *maybe[conntrack.Conn], r conntrack.Ref) {
 	s.Lock()
 	defer s.Unlock()
 	if c := s.Get(r); c != nil {
-		to.set(c.Copy())
+		to.set(e.table.Copy(c))
 	}
 }
 
@@ -161,8 +162,8 @@ func (t *watch) found(c *conntrack.Conn, d *dest, from Side) {
 
 func (t *watch) note(c *conntrack.Conn, d *dest, from Side) {
 	t.rec.from = from
-	t.rec.found.set(c.Copy())
-	t.connection, t.server = c.Ref(), d
+	t.rec.found.set(t.table.Copy(c))
+	t.connection, t.server = t.table.Ref(c), d
 }
 
 // gaveUp notes that the connection found does not count.
@@ -233,7 +234,7 @@ func (t *watch) looked(c *conntrack.Conn) {
 	}
 	t.rec.looked = true
 	if c != nil {
-		t.rec.template.set(c.Copy())
+		t.rec.template.set(t.table.Copy(c))
 	}
 }
 
@@ -251,7 +252,7 @@ func (t *watch) rejected() {
 // named notes the template that names the server.
 func (t *watch) named(c *conntrack.Conn) {
 	if t != nil {
-		t.template = c.Ref()
+		t.template = t.table.Ref(c)
 	}
 }
 
@@ -259,7 +260,7 @@ func (t *watch) named(c *conntrack.Conn) {
 func (t *watch) made(c *conntrack.Conn, d *dest) {
 	if t != nil {
 		t.rec.from = ClientSide
-		t.connection, t.once, t.server = c.Ref(), c.Flags&conntrack.OnePacket != 0, d
+		t.connection, t.once, t.server = t.table.Ref(c), c.Flags&conntrack.OnePacket != 0, d
 	}
 }
 

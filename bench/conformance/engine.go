@@ -144,7 +144,8 @@ func (d *engine) services() (all []nat.ServiceInfo, _ error) {
 }
 
 func (d *engine) conns() (all []Conn, _ error) {
-	d.e.Table().Range(func(c *conntrack.Conn) bool {
+	d.e.Table().Range(func(there *conntrack.Conn) bool {
+		c := d.e.Table().Copy(there)
 		proto := "IP"
 		switch c.Proto {
 		case nat.ProtoTCP:

@@ -90,7 +90,7 @@ SIGINT ends the director; nothing of it is left on the host.`,
 	f.StringVar(&cfg.Socket, "socket", cfg.Socket, "path of the control socket (VSNAT_SOCKET)")
 	f.StringVar(&group, "socket-group", "", "group, by name or number, whose members may use the control socket too")
 	f.StringVar(&cfg.Guard, "guard", "auto", "what keeps the host's stack away from our packets: auto, tcx, nft or off")
-	f.IntVar(&cfg.MaxConns, "max-conns", 1<<20, "bound on connections, 128 bytes each")
+	f.IntVar(&cfg.MaxConns, "max-conns", 1<<20, "bound on connections, 127 bytes each")
 	f.IntVar(&cfg.Threads, "threads", 0, "threads that serve the NICs (default half as many as CPUs, at least 1)")
 	f.IntVar(&cfg.Queues, "queues", 0, "receive queues of each NIC, over which its flows are spread (default as many as threads, at most 4)")
 	f.DurationVar(&cfg.Spin, "spin", 50*time.Microsecond, "how long a thread looks for more packets before it sleeps, at most: less where that finds none")

@@ -23,21 +23,32 @@ const (
 	levels = 7 // int64 nanoseconds are at most 2^37 ticks, and 7*6 > 38
 )
 
-// Node is one timer: its place in a list. When it is due its owner knows.
+// The lists that timers are in: those of the slots, level by level; those due at the
+// current tick or before; and those that left a slot of a higher level and are not yet
+// in their next place.
+const (
+	dueList  = levels * slots
+	downList = dueList + 1
+	lists    = downList + 1
+)
+
+// Node is one timer: its place in a list. The zero value is not set. The first of a list
+// has the list's number in place of the one before it, with all bits inverted: no timer
+// has so high a number. When it is due its owner knows.
 type Node struct{ next, prev uint32 }
+
+// MaxTimer is the highest number that a timer may have.
+const MaxTimer = ^uint32(lists)
 
 // Wheel is a timer wheel. It is empty and at time 0 when it was given its nodes by Init.
 type Wheel struct {
 	nodes []Node
 
-	// now is the current tick. Timers in slots are due after it.
+	// now is the current tick. Timers in slots are asked about after it.
 	now int64
-	// due are the timers due at now or before, down those that left a slot of
-	// a higher level and are not yet in their next place: first in the list.
-	due, down uint32
 
-	used [levels]uint64 // bit i: slot[level][i] is not empty
-	slot [levels][slots]uint32
+	used  [levels + 1]uint64 // bit i: list 64*level+i is not empty
+	first [lists]uint32      // timer in each list
 }
 
 // TickOf returns the first tick that does not begin before the time at, in
@@ -53,51 +64,58 @@ func TickOf(at int64) int64 {
 // have a slice in common, if no two use the same numbers.
 func (w *Wheel) Init(nodes []Node) { w.nodes = nodes }
 
-// Set sets timer id, which is not set, to the tick due, and returns
-// the tick it is really due in: the next one if due is not after the current
-// tick. id is not 0.
-func (w *Wheel) Set(id uint32, due int64) int64 {
-	due = max(due, w.now+1)
-	w.place(id, due)
-	return due
+// Set sets timer id, or moves it if it is set, to the tick due, or to the next one if due
+// is not after the current tick. id is not 0 and at most MaxTimer.
+func (w *Wheel) Set(id uint32, due int64) {
+	w.Del(id)
+	w.place(id, max(due, w.now+1))
 }
 
-// Del stops timer id, which is set; due is the tick that Set returned.
-func (w *Wheel) Del(id uint32, due int64) {
+// IsSet reports whether timer id is set.
+func (w *Wheel) IsSet(id uint32) bool { return w.node(id).prev != 0 }
+
+// Del stops timer id if it is set.
+func (w *Wheel) Del(id uint32) {
 	n := w.node(id)
+	if n.prev == 0 {
+		return
+	}
 	if n.next != 0 {
 		w.node(n.next).prev = n.prev
 	}
-	if n.prev != 0 {
-		w.node(n.prev).next = n.next
+	if n.prev > MaxTimer {
+		w.begin(^n.prev, n.next)
 	} else {
-		w.behead(id, n.next, due)
+		w.node(n.prev).next = n.next
 	}
+	n.prev = 0
 }
 
 // Next says that it is now, in nanoseconds, and takes out and returns one of
 // the timers due, or 0. A now before the last one counts as the last one.
 //
 // Each timer handed out or moved down a level takes 1 from budget; without
-// budget Next returns 0 and goes on the next time. due says of a timer that is set what
-// Set returned.
+// budget Next returns 0 and goes on the next time. due says of a timer that is set when
+// it is due: the tick that it was set to, or a later one if it has been put off since.
 func (w *Wheel) Next(now int64, budget *int, due func(id uint32) int64) uint32 {
 	target := max(now>>tickBits, w.now)
 	for {
-		for w.down != 0 {
+		for w.first[downList] != 0 {
 			if *budget <= 0 {
 				return 0
 			}
 			*budget--
-			id := w.pop(&w.down)
+			id := w.first[downList]
+			w.Del(id)
 			w.place(id, due(id))
 		}
-		if w.due != 0 {
+		if id := w.first[dueList]; id != 0 {
 			if *budget <= 0 {
 				return 0
 			}
 			*budget--
-			return w.pop(&w.due)
+			w.Del(id)
+			return id
 		}
 		if w.now == target || !w.enter(target) {
 			w.now = target
@@ -106,20 +124,11 @@ func (w *Wheel) Next(now int64, budget *int, due func(id uint32) int64) uint32 {
 	}
 }
 
-// pop takes the first timer out of a list that is not empty.
-func (w *Wheel) pop(head *uint32) uint32 {
-	id := *head
-	if *head = w.node(id).next; *head != 0 {
-		w.node(*head).prev = 0
-	}
-	return id
-}
-
 // enter makes the next slot in use, if it begins no later than target, the
-// current time, and empties it into w.due or w.down.
+// current time, and has its timers be due or go down.
 func (w *Wheel) enter(target int64) bool {
 	// A lower level's slots all come before a higher one's.
-	for l, used := range w.used {
+	for l, used := range w.used[:levels] {
 		if used == 0 {
 			continue
 		}
@@ -130,57 +139,47 @@ func (w *Wheel) enter(target int64) bool {
 			return false
 		}
 		w.now = begin
-		w.used[l] &^= 1 << i
-		id := w.slot[l][i]
-		w.slot[l][i] = 0
+		from, to := uint32(l*slots+i), uint32(downList)
 		if l == 0 {
-			w.due = id
-			return true
+			to = dueList
 		}
-		w.down = id
+		id := w.first[from]
+		w.begin(from, 0)
+		w.begin(to, id)
+		w.node(id).prev = ^to
 		return true
 	}
 	return false
 }
 
+// begin makes timer id the first of a list, or the list empty if that is 0.
+func (w *Wheel) begin(list, id uint32) {
+	w.first[list] = id
+	if bit := uint64(1) << (list % slots); id != 0 {
+		w.used[list/slots] |= bit
+	} else {
+		w.used[list/slots] &^= bit
+	}
+}
+
 // place puts timer id, which is in no list, where due says.
 func (w *Wheel) place(id uint32, due int64) {
-	head := &w.due
+	list := uint32(dueList)
 	if due > w.now {
-		l, i := w.where(due)
-		w.used[l] |= 1 << i
-		head = &w.slot[l][i]
+		list = w.where(due)
 	}
-	n := w.node(id)
-	n.next, n.prev = *head, 0
-	if *head != 0 {
-		w.node(*head).prev = id
+	n, next := w.node(id), w.first[list]
+	n.next, n.prev = next, ^list
+	if next != 0 {
+		w.node(next).prev = id
 	}
-	*head = id
+	w.begin(list, id)
 }
 
-// behead makes next the first timer of the list that timer id is the first of. Only the first needs to know its list; the others are taken out by
-// their neighbours.
-func (w *Wheel) behead(id, next uint32, due int64) {
-	switch id {
-	case w.due:
-		w.due = next
-	case w.down:
-		w.down = next
-	default:
-		l, i := w.where(due)
-		w.slot[l][i] = next
-		if next == 0 {
-			w.used[l] &^= 1 << i
-		}
-	}
-}
-
-// where returns the slot of a tick after the current one. It stays the same as
-// time goes by, until the current tick enters the slot.
-func (w *Wheel) where(due int64) (level, slot int) {
-	level = (bits.Len64(uint64(due^w.now)) - 1) / digit
-	return level, int(due>>(level*digit)) & (slots - 1)
+// where returns the slot of a tick after the current one.
+func (w *Wheel) where(due int64) uint32 {
+	level := (bits.Len64(uint64(due^w.now)) - 1) / digit
+	return uint32(level*slots + int(due>>(level*digit))&(slots-1))
 }
 
 func (w *Wheel) node(id uint32) *Node { return &w.nodes[id] }

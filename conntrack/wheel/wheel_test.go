@@ -25,17 +25,15 @@ func sized(n uint32) *timers {
 
 // move sets a timer, or moves it if it is set.
 func (w *timers) move(id uint32, due int64) int64 {
-	w.del(id)
-	w.due[id] = w.Set(id, due)
+	w.Set(id, due)
+	w.due[id] = max(due, w.now+1)
 	return w.due[id]
 }
 
 // del stops a timer if it is set.
 func (w *timers) del(id uint32) {
-	if w.due[id] != 0 {
-		w.Del(id, w.due[id])
-		w.due[id] = 0
-	}
+	w.Del(id)
+	w.due[id] = 0
 }
 
 func (w *timers) next(now int64, budget *int) uint32 {
@@ -86,9 +84,7 @@ func TestEveryDistance(t *testing.T) {
 				}
 				w := sized(2)
 				drain(w, start*Tick)
-				if got := w.move(1, due); got != due {
-					t.Fatalf("at tick %d: Set to %d said %d", start, due, got)
-				}
+				w.move(1, due)
 				if ids := drain(w, due*Tick-1); len(ids) != 0 {
 					t.Fatalf("from tick %d: timer of tick %d fired early", start, due)
 				}
@@ -129,6 +125,41 @@ func TestTimeStepsBack(t *testing.T) {
 	}
 	if ids := drain(w, 101*Tick); len(ids) != 1 {
 		t.Fatalf("at tick 101 fired %v", ids)
+	}
+}
+
+// TestPutOff has the owner say, whenever the wheel asks, that a timer is due later than
+// it was set to: it never comes after its last time, and not before it but for the time
+// that it was set to.
+func TestPutOff(t *testing.T) {
+	for _, set := range []int64{1, 63, 64, 70, 5000, 300_000} {
+		for _, last := range []int64{set, set + 1, set + 64, 3 * set, set + 1<<20} {
+			w := sized(2)
+			w.Set(1, set)
+			for now := int64(0); ; now++ {
+				if now > set+1<<21 {
+					t.Fatalf("set to %d and put off to %d it never came", set, last)
+				}
+				budget := math.MaxInt
+				id := w.Next(now*Tick, &budget, func(uint32) int64 { return last })
+				if id == 0 {
+					if now > last {
+						t.Fatalf("set to %d and put off to %d it did not come", set, last)
+					}
+					if now < min(set, last) && now+1000 < set {
+						now += 999
+					}
+					continue
+				}
+				if now != set && now != last {
+					t.Errorf("set to %d and put off to %d it came at %d", set, last, now)
+				}
+				if w.IsSet(1) {
+					t.Error("a timer that came is still set")
+				}
+				break
+			}
+		}
 	}
 }
 
@@ -207,8 +238,8 @@ func TestModel(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Fatalf("at the end of time fired %v, want %v", got, want)
 		}
-		if w.used != [levels]uint64{} || w.Wheel.due|w.down != 0 {
-			t.Fatalf("an empty wheel has slots in use: %x", w.used)
+		if w.used != [levels + 1]uint64{} || w.first != [lists]uint32{} {
+			t.Fatalf("an empty wheel has lists in use: %x, %x", w.used, w.first)
 		}
 	}
 }

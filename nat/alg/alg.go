@@ -72,8 +72,9 @@ type Segment struct {
 	Open bool
 	// Begins says that the packet begins a connection: a SYN.
 	Begins bool
-	// Conn is the connection; read only.
+	// Conn is the connection, Ref its reference; read only.
 	Conn *conntrack.Conn
+	Ref  conntrack.Ref
 	// State is the helper's.
 	State *State
 	// Lines keeps lines that came in pieces.

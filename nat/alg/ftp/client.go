@@ -34,17 +34,17 @@ func (st *state) fromClient(s *alg.Segment) {
 	st.setIn(s.Seq + uint32(len(s.Payload)))
 	fresh := s.Payload[late:]
 	var l alg.Line
-	if st.is(commandCut) && s.Lines.Load(s.Conn.Ref(), false, &l) {
+	if st.is(commandCut) && s.Lines.Load(s.Ref, false, &l) {
 		part, ended := oneLine(fresh)
 		before := s.Expects + s.Refused
 		if fresh = fresh[len(part):]; l.N+len(part) <= alg.MaxLine {
 			l.N += copy(l.Text[l.N:], part)
 			if st.commands(s, l.Text[:l.N]) == 0 && !ended {
-				s.Lines.Save(s.Conn.Ref(), false, &l, s.Now)
+				s.Lines.Save(s.Ref, false, &l, s.Now)
 				return
 			}
 		}
-		s.Lines.Free(s.Conn.Ref(), false)
+		s.Lines.Free(s.Ref, false)
 		if before == s.Expects+s.Refused && late == 0 {
 			announced(s, part, is6(&s.Conn.Client)) // at the beginning of a packet, as in the kernel
 		}
@@ -53,7 +53,7 @@ func (st *state) fromClient(s *alg.Segment) {
 	keep := tail >= 0 && len(fresh)-tail <= alg.MaxLine
 	if st.set(commandCut, keep); keep {
 		l.N = copy(l.Text[:], fresh[tail:])
-		s.Lines.Save(s.Conn.Ref(), false, &l, s.Now)
+		s.Lines.Save(s.Ref, false, &l, s.Now)
 	}
 }
 

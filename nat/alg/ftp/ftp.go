@@ -34,8 +34,8 @@ func (Helper) Packet(s *alg.Segment) {
 	st := (*state)(s.State)
 	switch {
 	case s.Begins:
-		s.Lines.Free(s.Conn.Ref(), false)
-		s.Lines.Free(s.Conn.Ref(), true)
+		s.Lines.Free(s.Ref, false)
+		s.Lines.Free(s.Ref, true)
 		*st = state{}
 		st.setIn(s.Seq)
 	case s.FromServer:

@@ -52,7 +52,7 @@ func (st *state) replies(s *alg.Segment, at int) int {
 		had := 0
 		text := part
 		switch {
-		case st.is(replyCut) && s.Lines.Load(s.Conn.Ref(), true, &l):
+		case st.is(replyCut) && s.Lines.Load(s.Ref, true, &l):
 			had = l.N
 			l.N += copy(l.Text[had:], part)
 			text = l.Text[:l.N]
@@ -79,7 +79,7 @@ func (st *state) replies(s *alg.Segment, at int) int {
 // replyDone ends a reply, of which maybe not all has come.
 func (st *state) replyDone(s *alg.Segment, ended bool) {
 	if st.is(replyCut) {
-		s.Lines.Free(s.Conn.Ref(), true)
+		s.Lines.Free(s.Ref, true)
 	}
 	st.set(replyCut, false)
 	st.set(skipping, !ended)
@@ -116,7 +116,7 @@ func (st *state) reply(s *alg.Segment, text []byte, had, at int, ended bool, l *
 			return false
 		}
 		l.N = copy(l.Text[:], text)
-		s.Lines.Save(s.Conn.Ref(), true, l, s.Now)
+		s.Lines.Save(s.Ref, true, l, s.Now)
 		st.set(replyCut, true)
 	}
 	return true

@@ -223,9 +223,14 @@ func stats(c *nat.Counters, r *nat.Rates) control.Stats {
 // Connections implements [control.Director].
 func (d *daemon) Connections(cursor uint64, buf []control.Connection) (n int, next uint64) {
 	now := d.now()
-	next = d.engine.Table().Scan(cursor, len(buf), func(c *conntrack.Conn) {
-		home := d.engine.Table().Home(c.Ref())
-		buf[n] = connection(c, home, now)
+	table := d.engine.Table()
+	next = table.Scan(cursor, len(buf), func(c *conntrack.Conn) {
+		home := table.HomeOf(c)
+		twin := table.Copy(c)
+		buf[n] = connection(&twin, now)
+		if local, port := home.Local(c); port != 0 {
+			buf[n].Local = nat.AddrPort(*local, port)
+		}
 		if data := home.Data(c, nil); data != nil {
 			buf[n].PE, buf[n].PEData = nat.PESIP, string(data)
 		}
@@ -234,16 +239,15 @@ func (d *daemon) Connections(cursor uint64, buf []control.Connection) (n int, ne
 	return n, next
 }
 
-// connection puts a connection, with its extension or nil, in the words of the
-// control API.
-func connection(c *conntrack.Conn, home *conntrack.Shard, now int64) control.Connection {
+// connection puts a connection in the words of the control API.
+func connection(c *conntrack.Copy, now int64) control.Connection {
 	told := control.Connection{
 		Protocol:    control.ProtocolOf(c.Proto),
 		Client:      nat.AddrPort(c.Client, c.ClientPort),
 		Virtual:     nat.AddrPort(c.Virtual, c.VirtualPort),
 		Destination: nat.AddrPort(c.Dest, c.DestPort),
 		State:       c.StateName(),
-		Age:         uint32(max(now-c.Created(), 0) / 1e9),
+		Age:         uint32(max(now-c.Created, 0) / 1e9),
 		Expires:     uint32(max(c.Expires-now, 0) / 1e9),
 		Method:      methodName(c.Method()),
 		Template:    c.Flags&conntrack.Template != 0,
@@ -258,9 +262,6 @@ func connection(c *conntrack.Conn, home *conntrack.Shard, now int64) control.Con
 		told.Protocol = control.ICMP
 	case wire.ProtoICMPv6:
 		told.Protocol = control.ICMPv6
-	}
-	if local, port := home.Local(c); port != 0 {
-		told.Local = nat.AddrPort(*local, port)
 	}
 	return told
 }

@@ -102,12 +102,12 @@ func (t *teller) decision(d *nat.Decision) *control.Decision {
 	return c
 }
 
-func (t *teller) connection(c *conntrack.Conn) *control.DecidedConnection {
+func (t *teller) connection(c *conntrack.Copy) *control.DecidedConnection {
 	if c == nil {
 		return nil
 	}
 	return &control.DecidedConnection{
-		Connection: connection(c, nil, t.now), Timer: uint32(c.Timeout() / 1e9), OnePacket: c.Flags&conntrack.OnePacket != 0,
+		Connection: connection(c, t.now), Timer: uint32(c.Timeout() / 1e9), OnePacket: c.Flags&conntrack.OnePacket != 0,
 	}
 }
 
