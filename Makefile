@@ -31,7 +31,7 @@ bench: build ## vsnat beside the kernel, the engine in memory, and how its cost 
 	$(BIN) bench scale --path bench-path.json --out bench-scale.json
 
 microbench: ## benchmarks of single packages
-	$(GO) test -run '^$$' -bench . -benchtime 200ms ./nat/... ./sched/... ./conntrack/... ./nic/neigh ./cmd/vsnat/internal/daemon
+	$(GO) test -run '^$$' -bench . -benchtime 200ms ./nat/... ./sched/... ./conntrack/... ./nic/neigh ./nic/merge ./cmd/vsnat/internal/daemon
 
 docs: ## man pages and the API's description, of the program's verbs and types
 	$(GO) test ./cmd/vsnat -run UpToDate -count 1 -update

@@ -21,6 +21,8 @@ type PathConfig struct {
 	Loads   []string      // names, see [PathLoads]
 	Args    []string      // more arguments for `vsnat run`
 	Check   bool          // compare the generators with iperf3, ab and wrk
+	// Segments has client and server send TCP segments one by one.
+	Segments bool
 	// Step, if not nil, is told what is being done and how far it is.
 	Step func(what string, done, of int)
 }
@@ -42,21 +44,22 @@ const (
 
 // PathResult is everything that [Path] measured.
 type PathResult struct {
-	Machine Machine    `json:"machine"`
-	Rounds  int        `json:"rounds"`
-	Window  float64    `json:"window_s"`
-	Warm    float64    `json:"warm_s"`
-	CPUs    []int      `json:"cpus"` // that the endpoints and the director were held to
-	Args    []string   `json:"director_args,omitempty"`
-	Rules   string     `json:"rules"` // what vsnat and IPVS were set up with
-	Loads   []PathLoad `json:"loads"`
-	Peers   []string   `json:"peers"`
-	Missing []string   `json:"missing,omitempty"`
-	Notes   []string   `json:"notes,omitempty"`
-	Turns   []Turn     `json:"turns"`
-	Drops   [][]any    `json:"drops,omitempty"` // vsnat's own ledger, one a round
-	Checks  []Check    `json:"checks,omitempty"`
-	Targets []Target   `json:"targets"`
+	Machine  Machine    `json:"machine"`
+	Rounds   int        `json:"rounds"`
+	Window   float64    `json:"window_s"`
+	Warm     float64    `json:"warm_s"`
+	CPUs     []int      `json:"cpus"` // that the endpoints and the director were held to
+	Args     []string   `json:"director_args,omitempty"`
+	Segments bool       `json:"segments,omitempty"` // client and server sent TCP segments one by one
+	Rules    string     `json:"rules"`              // what vsnat and IPVS were set up with
+	Loads    []PathLoad `json:"loads"`
+	Peers    []string   `json:"peers"`
+	Missing  []string   `json:"missing,omitempty"`
+	Notes    []string   `json:"notes,omitempty"`
+	Turns    []Turn     `json:"turns"`
+	Drops    [][]any    `json:"drops,omitempty"` // vsnat's own ledger, one a round
+	Checks   []Check    `json:"checks,omitempty"`
+	Targets  []Target   `json:"targets"`
 }
 
 // path is a measurement under way.
@@ -85,7 +88,7 @@ func Path(ctx context.Context, cfg PathConfig) (_ *PathResult, err error) {
 	}
 	p.res = &PathResult{
 		Machine: machine(), Rounds: cfg.Rounds, Window: cfg.Window.Seconds(), Warm: cfg.Warm.Seconds(),
-		Args: cfg.Args, Rules: peer.Rules(services()), Loads: p.loads,
+		Args: cfg.Args, Segments: cfg.Segments, Rules: peer.Rules(services()), Loads: p.loads,
 	}
 	if p.res.CPUs, err = allowedCPUs(); err != nil {
 		return nil, err
@@ -95,6 +98,11 @@ func Path(ctx context.Context, cfg PathConfig) (_ *PathResult, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, p.lab.Close()) }()
+	if cfg.Segments {
+		if err := p.sendSegments(); err != nil {
+			return nil, err
+		}
+	}
 	if err := ownClients(p.lab.Host(clientHost)); err != nil {
 		return nil, err
 	}
@@ -196,12 +204,22 @@ func (p *path) offloads() error {
 	} {
 		for _, nic := range nics {
 			err := p.lab.Host(host).Do(func() (err error) {
-				p.res.Machine.Offloads[nic], err = offloads(nic)
+				p.res.Machine.Offloads[nic], err = lab.Offloads(nic)
 				return err
 			})
 			if err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// sendSegments has client and server send without segmentation offload.
+func (p *path) sendSegments() error {
+	for _, n := range []lab.End{{Host: clientHost, NIC: clientNIC}, {Host: clientHost, NIC: cableNIC}, {Host: serverHost, NIC: serverNIC}, {Host: serverHost, NIC: serverCable}} {
+		if err := p.lab.Host(n.Host).Do(func() error { return lab.SendSegments(n.NIC) }); err != nil {
+			return err
 		}
 	}
 	return nil

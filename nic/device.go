@@ -66,6 +66,7 @@ type Stats struct {
 	TxFrames  uint64 // frames sent
 	TxBytes   uint64
 	TxErrors  uint64 // frames that were not sent
+	TxMerged  uint64 // frames that were sent as part of another, which alone is one of TxFrames
 }
 
 // Feature is something the running kernel lacks.

@@ -39,6 +39,10 @@ type Frame struct {
 	// whose end lies elsewhere: in the frame that it is a segment of. It is nil in
 	// frames that were received.
 	Tail []byte
+	// Segments follow Buf and Tail in a frame that is to be sent and was merged of
+	// several: their payloads, each in memory of its own. It is nil in frames that
+	// were received.
+	Segments [][]byte
 	// Time is when the kernel received the frame, in nanoseconds of
 	// CLOCK_REALTIME since the Unix epoch; 0 when it is not known.
 	Time int64
@@ -75,7 +79,7 @@ func (f *Frame) Prepend(n int) bool {
 	return true
 }
 
-// Eth returns the Ethernet frame, header included, without what is in Tail.
+// Eth returns the Ethernet frame, header included, without what is in Tail and Segments.
 func (f *Frame) Eth() []byte { return f.Buf[VNetHdrLen:] }
 
 // Cut reports whether the receive slot was too small for the frame.

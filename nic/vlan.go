@@ -40,8 +40,9 @@ func (f *Frame) TakeTag() bool {
 }
 
 // Parts returns the bytes of a frame that is to be sent, virtio-net header first,
-// its tag in its place: one to four parts, the others nil. The virtio-net header
-// is changed for it: it is called once a frame. tag is memory for the tag.
+// its tag in its place: one to four parts, the others nil, which those in Segments
+// follow. The virtio-net header is changed for it: it is called once a frame. tag is
+// memory for the tag.
 func (f *Frame) Parts(tag *[vlanLen]byte) (parts [4][]byte) {
 	if f.VLANProto == 0 || len(f.Buf) < VNetHdrLen+macsLen {
 		return [4][]byte{f.Buf, f.Tail}
@@ -53,7 +54,7 @@ func (f *Frame) Parts(tag *[vlanLen]byte) (parts [4][]byte) {
 }
 
 // Copy copies what [Frame.Parts] returns to b, which has room for it, and returns its
-// length. The frame itself is not changed.
+// length; those in Segments are not of them. The frame itself is not changed.
 func (f *Frame) Copy(b []byte) int {
 	if f.VLANProto == 0 || len(f.Buf) < VNetHdrLen+macsLen {
 		n := copy(b, f.Buf)
@@ -68,10 +69,13 @@ func (f *Frame) Copy(b []byte) int {
 	return n + copy(b[n:], f.Tail)
 }
 
-// Len returns the Ethernet frame's length in bytes as it is sent: tag and tail
-// included.
+// Len returns the Ethernet frame's length in bytes as it is sent: tag, tail and
+// segments included.
 func (f *Frame) Len() int {
 	n := len(f.Buf) - VNetHdrLen + len(f.Tail)
+	for _, s := range f.Segments {
+		n += len(s)
+	}
 	if f.VLANProto != 0 {
 		n += vlanLen
 	}

@@ -42,7 +42,8 @@ func TestTagComesAndGoes(t *testing.T) {
 		if n := f.Copy(room); string(room[:n]) != string(before)+"tail" || !bytes.Equal(f.Buf, taken) {
 			t.Errorf("copied as %q, and is %q", room[:n], f.Buf)
 		}
-		if f.Len() != len(before)-nic.VNetHdrLen+4 {
+		f.Segments = [][]byte{[]byte("one"), []byte("and another")}
+		if f.Len() != len(before)-nic.VNetHdrLen+4+14 {
 			t.Errorf("length %d", f.Len())
 		}
 		var tag [4]byte

@@ -70,12 +70,24 @@ func (h VNet) Whole() {
 // length of each segment.
 func (h VNet) Segment(v6 bool, head, l4, size int) {
 	const checksum = 16 // offset in the TCP header
-	h[0], h[1] = VNetNeedsCsum, VNetGSOTCPv4
 	if v6 {
-		h[1] = VNetGSOTCPv6
+		h.segment(VNetGSOTCPv6, head, l4, size, checksum)
+	} else {
+		h.segment(VNetGSOTCPv4, head, l4, size, checksum)
 	}
+}
+
+// SegmentDatagrams has a UDP frame with a partial checksum cut into datagrams of size
+// bytes; else it is as [VNet.Segment].
+func (h VNet) SegmentDatagrams(head, l4, size int) {
+	const checksum = 6 // offset in the UDP header
+	h.segment(VNetGSOUDPL4, head, l4, size, checksum)
+}
+
+func (h VNet) segment(how uint8, head, l4, size, checksum int) {
+	h[0], h[1] = VNetNeedsCsum, how
 	binary.NativeEndian.PutUint16(h[2:], uint16(head))
 	binary.NativeEndian.PutUint16(h[4:], uint16(size))
 	binary.NativeEndian.PutUint16(h[6:], uint16(l4))
-	binary.NativeEndian.PutUint16(h[8:], checksum)
+	binary.NativeEndian.PutUint16(h[8:], uint16(checksum))
 }

@@ -30,6 +30,7 @@ var imports = []struct {
 	{pkg: "vsnat/nic", libs: pure},
 	{pkg: "vsnat/nic/netns", libs: pure},
 	{pkg: "vsnat/nic/neigh", may: []string{"vsnat/nic", "vsnat/nic/netns", "vsnat/nat/wire"}, any: true},
+	{pkg: "vsnat/nic/merge", may: []string{"vsnat/nic", "vsnat/nat/wire"}, libs: pure},
 	{pkg: "vsnat/nic/**", may: []string{"vsnat/nic", "vsnat/nic/netns"}, any: true},
 	{pkg: "vsnat/nat/*", may: []string{"vsnat/nat/wire", "vsnat/conntrack"}, libs: pure},
 	{pkg: "vsnat/nat/sip", libs: pure},

@@ -63,7 +63,15 @@ func printStatus(w io.Writer, s *daemon.Status) error {
 		t.Row(n.Name, human.Count(n.Stats.RxFrames), human.Count(n.Stats.RxBytes), human.Count(n.Stats.RxDropped),
 			human.Count(n.Stats.TxFrames), human.Count(n.Stats.TxBytes), human.Count(n.Stats.TxErrors))
 	}
-	return t.Write(w)
+	if err := t.Write(w); err != nil {
+		return err
+	}
+	for _, n := range s.NICs {
+		if n.Stats.TxMerged > 0 {
+			fmt.Fprintf(w, "%s: %s more left as parts of those\n", n.Name, human.Count(n.Stats.TxMerged))
+		}
+	}
+	return nil
 }
 
 func printDrops(w io.Writer, d *daemon.Drops) error {

@@ -94,6 +94,7 @@ SIGINT ends the director; nothing of it is left on the host.`,
 	f.IntVar(&cfg.Threads, "threads", 0, "threads that serve the NICs (default half as many as CPUs, at least 1)")
 	f.IntVar(&cfg.Queues, "queues", 0, "receive queues of each NIC, over which its flows are spread (default as many as threads, at most 4)")
 	f.DurationVar(&cfg.Spin, "spin", 50*time.Microsecond, "how long a thread looks for more packets before it sleeps, at most: less where that finds none")
+	f.BoolVar(&cfg.Merge, "merge", false, "send consecutive segments of a flow as one frame; for NICs that receive them one by one (generic-receive-offload: off)")
 	f.DurationVar(&cfg.Budget, "budget", 100*time.Microsecond, "what a packet may take, for the latency report")
 	f.StringVar(&cfg.Pprof, "pprof", "", "let go tool pprof ask for profiles at this `ADDRESS:PORT`, or socket if there is a slash in it; whoever reaches it may")
 	f.BoolVar(&debug, "debug", false, "log more")
@@ -132,6 +133,7 @@ func useFile(cmd *cobra.Command, cfg *daemon.Config, group *string, path string)
 		{"threads", d.Threads != 0, func() { cfg.Threads = d.Threads }},
 		{"queues", d.Queues != 0, func() { cfg.Queues = d.Queues }},
 		{"spin", d.Spin != nil, func() { cfg.Spin = *d.Spin }},
+		{"merge", d.Merge, func() { cfg.Merge = true }},
 		{"budget", d.Budget != 0, func() { cfg.Budget = d.Budget }},
 		{"socket", d.Socket != "" && os.Getenv("VSNAT_SOCKET") == "", func() { cfg.Socket = d.Socket }},
 		{"socket-group", d.SocketGroup != "", func() { *group = d.SocketGroup }},

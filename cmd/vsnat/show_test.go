@@ -72,7 +72,7 @@ func TestTablesFit(t *testing.T) {
 			return printStatus(w, &daemon.Status{
 				Version: daemon.Version, Uptime: 1e8, Guard: "tcx", Services: 65536, Total: stats,
 				Connections: daemon.Connections{Now: 123456789, Max: 123456789, Bytes: 1 << 35},
-				NICs:        []daemon.NIC{{Name: nic, Stats: daemon.NICStats{RxFrames: most, RxBytes: most, RxDropped: most, TxFrames: most, TxBytes: most, TxErrors: most}}},
+				NICs:        []daemon.NIC{{Name: nic, Stats: daemon.NICStats{RxFrames: most, RxBytes: most, RxDropped: most, TxFrames: most, TxBytes: most, TxErrors: most, TxMerged: most}}},
 			})
 		},
 		"drops": func(w io.Writer) error {

@@ -196,7 +196,7 @@ func decode(slot []byte, status uint32, f *nic.Frame) {
 		clear(slot[slotHeader:mac])
 	}
 	f.Place(slot[slotHeader:], mac-nic.VNetHdrLen-slotHeader, end-slotHeader)
-	f.Tail = nil
+	f.Tail, f.Segments = nil, nil
 	f.WireLen = int(binary.NativeEndian.Uint32(slot[offLen:]))
 	f.Time = int64(binary.NativeEndian.Uint32(slot[offSec:]))*1e9 + int64(binary.NativeEndian.Uint32(slot[offNsec:]))
 	f.Type = nic.PacketType(slot[offPktType])

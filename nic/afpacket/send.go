@@ -37,6 +37,7 @@ type Sender struct {
 	frames atomic.Uint64
 	bytes  atomic.Uint64
 	errors atomic.Uint64
+	merged atomic.Uint64
 }
 
 var _ nic.Sender = (*Sender)(nil)
@@ -94,7 +95,7 @@ func (s *Sender) Index() int { return s.index }
 
 // Stats returns the sending half of the counters since the sender was opened.
 func (s *Sender) Stats() nic.Stats {
-	return nic.Stats{TxFrames: s.frames.Load(), TxBytes: s.bytes.Load(), TxErrors: s.errors.Load()}
+	return nic.Stats{TxFrames: s.frames.Load(), TxBytes: s.bytes.Load(), TxErrors: s.errors.Load(), TxMerged: s.merged.Load()}
 }
 
 // Close closes the sockets.
@@ -134,15 +135,17 @@ func (s *Sender) sendBatch(frames []*nic.Frame, errs []unix.Errno) int {
 	if n < len(frames) {
 		s.sendMessages(frames[n:], errs[n:])
 	}
-	var sent, bytes uint64
+	var sent, bytes, merged uint64
 	for i, f := range frames {
 		if errs[i] == 0 {
 			sent++
 			bytes += uint64(f.Len())
+			merged += uint64(max(len(f.Segments)-1, 0))
 		}
 	}
 	s.frames.Add(sent)
 	s.bytes.Add(bytes)
+	s.merged.Add(merged)
 	if failed := uint64(len(frames)) - sent; failed > 0 {
 		s.errors.Add(failed)
 	}
@@ -151,10 +154,14 @@ func (s *Sender) sendBatch(frames []*nic.Frame, errs []unix.Errno) int {
 
 // sendMessages sends up to MaxBatch frames straight from their memory.
 func (s *Sender) sendMessages(frames []*nic.Frame, errs []unix.Errno) {
+	s.vec.merged = s.vec.merged[:0]
 	for i, f := range frames {
-		if f.VLANProto != 0 {
+		switch {
+		case len(f.Segments) > 0:
+			s.vec.setMerged(i, f)
+		case f.VLANProto != 0:
 			s.vec.setTagged(i, f)
-		} else {
+		default:
 			s.vec.set(i, f.Buf, f.Tail)
 		}
 	}

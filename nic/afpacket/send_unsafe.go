@@ -14,6 +14,10 @@ type mmsghdr struct {
 	len uint32
 }
 
+// mergedPieces is enough for the pieces of any batch that was merged: of each frame
+// one, and of those that they became four.
+const mergedPieces = 5 * nic.MaxBatch
+
 // vector is the argument of sendmmsg: one message for each frame, of one piece or,
 // if it has a tail or a tag, of several.
 // It is allocated once. Messages point to pieces of the same object and pieces
@@ -23,10 +27,12 @@ type vector struct {
 	msgs   [nic.MaxBatch]mmsghdr
 	pieces [nic.MaxBatch][4]unix.Iovec
 	tags   [nic.MaxBatch][4]byte
+	// merged are the pieces of frames that were merged of several.
+	merged []unix.Iovec
 }
 
 func newVector() *vector {
-	v := new(vector)
+	v := &vector{merged: make([]unix.Iovec, 0, mergedPieces)}
 	for i := range v.msgs {
 		v.msgs[i].hdr.Iov = &v.pieces[i][0]
 		v.msgs[i].hdr.SetIovlen(1)
@@ -37,6 +43,7 @@ func newVector() *vector {
 // set makes b and tail message i; both may be empty.
 func (v *vector) set(i int, b, tail []byte) {
 	p := &v.pieces[i]
+	v.msgs[i].hdr.Iov = &p[0]
 	p[0].Base = unsafe.SliceData(b)
 	p[0].SetLen(len(b))
 	if len(tail) == 0 {
@@ -52,6 +59,7 @@ func (v *vector) set(i int, b, tail []byte) {
 // setTagged makes a frame with a tag message i.
 func (v *vector) setTagged(i int, f *nic.Frame) {
 	p, n := &v.pieces[i], 0
+	v.msgs[i].hdr.Iov = &p[0]
 	for _, b := range f.Parts(&v.tags[i]) {
 		if len(b) > 0 {
 			p[n].Base = unsafe.SliceData(b)
@@ -60,6 +68,29 @@ func (v *vector) setTagged(i int, f *nic.Frame) {
 		}
 	}
 	v.msgs[i].hdr.SetIovlen(n)
+}
+
+// setMerged makes a frame of several segments, with a tag or without, message i. Were
+// there ever more pieces than there is room for, they would get more, and the
+// messages before would keep theirs.
+func (v *vector) setMerged(i int, f *nic.Frame) {
+	first := len(v.merged)
+	for _, b := range f.Parts(&v.tags[i]) {
+		if len(b) > 0 {
+			v.addMerged(b)
+		}
+	}
+	for _, b := range f.Segments {
+		v.addMerged(b)
+	}
+	v.msgs[i].hdr.Iov = &v.merged[first]
+	v.msgs[i].hdr.SetIovlen(len(v.merged) - first)
+}
+
+func (v *vector) addMerged(b []byte) {
+	p := unix.Iovec{Base: unsafe.SliceData(b)}
+	p.SetLen(len(b))
+	v.merged = append(v.merged, p)
 }
 
 // send sends messages first to end, without the latter, and returns how many

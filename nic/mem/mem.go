@@ -180,6 +180,7 @@ func (d *Device) Send(frames []*nic.Frame, errs []syscall.Errno) int {
 		sent++
 		d.stats.TxFrames++
 		d.stats.TxBytes += uint64(f.Len())
+		d.stats.TxMerged += uint64(max(len(f.Segments)-1, 0))
 		var tag [4]byte
 		parts := f.Parts(&tag)
 		for _, p := range d.wire.ports {
@@ -225,6 +226,9 @@ func (d *Device) putLocked(f *nic.Frame, parts *[4][]byte) {
 	s.n = 0
 	for _, part := range parts {
 		s.n += copy(room[s.n:], part)
+	}
+	for _, segment := range f.Segments {
+		s.n += copy(room[s.n:], segment)
 	}
 	s.wireLen = f.Len()
 	s.time = d.cfg.Now().UnixNano()

@@ -61,11 +61,14 @@ func TestFrameArrivesAsSent(t *testing.T) {
 	for _, f := range sent {
 		want = append(want, bytes.Clone(f.Buf))
 	}
-	super.Buf, super.Tail = super.Buf[:64], super.Buf[64:]
+	super.Buf, super.Tail, super.Segments = super.Buf[:64], super.Buf[64:100], [][]byte{super.Buf[100:200], super.Buf[200:]}
 	send(t, a, sent...)
 	for _, f := range sent {
 		clear(f.Buf) // the sender's memory is the sender's again
 		clear(f.Tail)
+		for _, s := range f.Segments {
+			clear(s)
+		}
 	}
 	var batch nic.Batch
 	if n, err := b.Recv(&batch); n != len(sent) || batch.N != n || err != nil {
@@ -83,7 +86,7 @@ func TestFrameArrivesAsSent(t *testing.T) {
 			t.Errorf("frame %d has no room before it", i)
 		}
 	}
-	if st := a.Stats(); st != (nic.Stats{TxFrames: 5, TxBytes: 60 + 14 + 60000 + 99 + 99}) {
+	if st := a.Stats(); st != (nic.Stats{TxFrames: 5, TxBytes: 60 + 14 + 60000 + 99 + 99, TxMerged: 1}) {
 		t.Errorf("sender counted %+v", st)
 	}
 	if st := b.Stats(); st != (nic.Stats{RxFrames: 5, RxBytes: 60 + 14 + 60000 + 99 + 99}) {

@@ -407,7 +407,7 @@ func TestFromFileToFile(t *testing.T) {
 			frames = append(frames, &b.Frames[i])
 		}
 		grown := frames[0]
-		grown.Buf = append(grown.Buf, 0xaa, 0xbb)
+		grown.Segments = [][]byte{{0xaa}, {0xbb}}
 		send(t, d, frames...)
 		d.Release()
 		check(t, w.Close())

@@ -28,7 +28,7 @@ type Writer struct {
 	pcap  *pcapgo.Writer
 	now   func() time.Time
 
-	joined []byte // a frame in two pieces as one
+	joined []byte // a frame in several pieces as one
 
 	frames, bytes, errors atomic.Uint64
 }
@@ -93,6 +93,9 @@ func (w *Writer) write(f *nic.Frame) syscall.Errno {
 		w.joined = w.joined[:0]
 		for _, part := range f.Parts(new([4]byte)) {
 			w.joined = append(w.joined, part...)
+		}
+		for _, segment := range f.Segments {
+			w.joined = append(w.joined, segment...)
 		}
 		data = w.joined[nic.VNetHdrLen:]
 	}

@@ -15,7 +15,7 @@ type Sender struct {
 	write vector
 	vnet  [nic.VNetHdrLen]byte
 
-	frames, bytes, errors atomic.Uint64
+	frames, bytes, errors, merged atomic.Uint64
 }
 
 var _ nic.Sender = (*Sender)(nil)
@@ -41,13 +41,13 @@ func (s *Sender) Close() error {
 
 // Stats returns the sending half of the counters.
 func (s *Sender) Stats() nic.Stats {
-	return nic.Stats{TxFrames: s.frames.Load(), TxBytes: s.bytes.Load(), TxErrors: s.errors.Load()}
+	return nic.Stats{TxFrames: s.frames.Load(), TxBytes: s.bytes.Load(), TxErrors: s.errors.Load(), TxMerged: s.merged.Load()}
 }
 
 // Send gives the frames' packets to the host. A tag beside a frame is not given.
 func (s *Sender) Send(frames []*nic.Frame, errs []unix.Errno) int {
 	sent := 0
-	var bytes uint64
+	var bytes, merged uint64
 	for i, f := range frames {
 		errs[i] = s.one(f)
 		if errs[i] != 0 {
@@ -55,10 +55,12 @@ func (s *Sender) Send(frames []*nic.Frame, errs []unix.Errno) int {
 			continue
 		}
 		sent++
-		bytes += uint64(len(f.Eth()) + len(f.Tail))
+		bytes += uint64(f.Len())
+		merged += uint64(max(len(f.Segments)-1, 0))
 	}
 	s.frames.Add(uint64(sent))
 	s.bytes.Add(bytes)
+	s.merged.Add(merged)
 	return sent
 }
 
@@ -70,7 +72,7 @@ func (s *Sender) one(f *nic.Frame) unix.Errno {
 	copy(s.vnet[:], f.Buf)
 	nic.VNet(s.vnet[:]).Shift(-headerLen)
 	for {
-		_, errno := s.write.write(s.fd, s.vnet[:], f.Eth()[headerLen:], f.Tail)
+		_, errno := s.write.write(s.fd, s.vnet[:], f.Eth()[headerLen:], f.Tail, f.Segments)
 		if errno != unix.EINTR {
 			return errno
 		}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vsnat/nic"
+	"vsnat/nic/afpacket"
 	"vsnat/nic/netns"
 	"vsnat/nic/tun"
 )
@@ -220,6 +221,50 @@ func TestOpenTwice(t *testing.T) {
 		defer d.Close()
 		if _, err := tun.Open("vsnat0"); !errors.Is(err, unix.EBUSY) {
 			t.Errorf("%v", err)
+		}
+	})
+}
+
+// TestMergedDatagrams has a socket of the host receive them one by one.
+func TestMergedDatagrams(t *testing.T) {
+	if !afpacket.TakesDatagrams() {
+		t.Skip("the kernel does not take merged datagrams")
+	}
+	inside(t, func() {
+		d, err := tun.Open("vsnat0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		if err := d.Up(1400); err != nil {
+			t.Fatal(err)
+		}
+		if err := tun.Steer([]tun.From{{Addr: server.Addr().As16(), Port: server.Port(), Proto: 17}}); err != nil {
+			t.Fatal(err)
+		}
+		conn, err := net.ListenPacket("udp4", server.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		f := datagram(client, server, []byte("helloworld!"))
+		at := len(f.Buf) - len("helloworld!")
+		f.Segments = [][]byte{f.Buf[at : at+5], f.Buf[at+5 : at+10], f.Buf[at+10:]}
+		f.Buf = f.Buf[:at]
+		f.VNet().SegmentDatagrams(14+28, 14+20, 5)
+		errs := make([]unix.Errno, 1)
+		if n := d.Send([]*nic.Frame{f}, errs); n != 1 {
+			t.Fatalf("not sent: %v", errs)
+		}
+		for _, want := range []string{"hello", "world", "!"} {
+			buf := make([]byte, 100)
+			_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+			if n, _, err := conn.ReadFrom(buf); err != nil || string(buf[:n]) != want {
+				t.Fatalf("%q, %v; want %q", buf[:n], err, want)
+			}
+		}
+		if st := d.Stats(); st.TxFrames != 1 || st.TxMerged != 2 || st.TxBytes != 14+28+11 {
+			t.Errorf("%+v", st)
 		}
 	})
 }

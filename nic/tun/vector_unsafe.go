@@ -4,11 +4,13 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"vsnat/nic"
 )
 
 // vector is the argument of readv(2) and writev(2). It points to memory by typed
 // pointers, which keep that where it is and alive while the kernel looks.
-type vector [3]unix.Iovec
+type vector [3 + nic.MaxBatch]unix.Iovec
 
 func (v *vector) set(i int, b []byte) {
 	v[i].Base = unsafe.SliceData(b)
@@ -27,11 +29,18 @@ func (v *vector) read(fd int, a, b []byte) (int, unix.Errno) {
 	return int(n), errno
 }
 
-// write writes one packet of three pieces; the last may be empty.
-func (v *vector) write(fd int, a, b, c []byte) (int, unix.Errno) {
+// write writes one packet of three pieces, the last of which may be empty, and of
+// segments, as many as a batch has.
+func (v *vector) write(fd int, a, b, c []byte, segments [][]byte) (int, unix.Errno) {
+	if len(segments) > nic.MaxBatch {
+		return 0, unix.EMSGSIZE
+	}
 	v.set(0, a)
 	v.set(1, b)
 	v.set(2, c)
-	n, _, errno := unix.RawSyscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(v)), 3)
+	for i, s := range segments {
+		v.set(3+i, s)
+	}
+	n, _, errno := unix.RawSyscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(v)), uintptr(3+len(segments)))
 	return int(n), errno
 }

@@ -48,7 +48,8 @@ with --quick about half a one. Exit status 0 whatever the figures are.`,
   vsnat bench path --quick
   vsnat bench path --loads udp-1k,rr --rounds 9 --out path.json
   vsnat bench path --check              # our generators beside iperf3, ab and wrk
-  vsnat bench path --director "--spin 50us"`,
+  vsnat bench path --director "--spin 50us"
+  vsnat bench path --loads tcp-1,tcp-16 --no-offload --director "--merge"`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if quick {
@@ -83,6 +84,7 @@ with --quick about half a one. Exit status 0 whatever the figures are.`,
 	f.DurationVar(&cfg.Warm, "warm", pathWarm, "how long each load runs before that")
 	f.StringSliceVar(&cfg.Loads, "loads", nil, "only these: "+strings.Join(names, ", "))
 	f.BoolVar(&cfg.Check, "check", false, "compare our generators with iperf3, ab and wrk, those that are installed")
+	f.BoolVar(&cfg.Segments, "no-offload", false, "client and server send TCP segments one by one, which arrive as from a wire without GRO")
 	f.StringVar(&args, "director", "", "more arguments for `vsnat run`")
 	f.StringVar(&file, "out", "", "also write everything, raw figures included, to this file as JSON")
 	return cmd

@@ -92,7 +92,7 @@ func Parse(files ...File) (*Config, Problems) {
 
 // home tells where a key belongs that stands in another table.
 var home = map[string]string{
-	"nics": "[director]", "guard": "[director]", "max_conns": "[director]", "threads": "[director]", "queues": "[director]", "spin": "[director]", "budget": "[director]",
+	"nics": "[director]", "guard": "[director]", "max_conns": "[director]", "threads": "[director]", "queues": "[director]", "spin": "[director]", "merge": "[director]", "budget": "[director]",
 	"socket": "[director]", "socket_group": "[director]", "drift": "[director]",
 	"tcp_fin": "[timeouts]",
 	"listen":  "[service.NAME]", "scheduler": "[service.NAME] or [defaults]", "persistent": "[service.NAME] or [defaults]",
@@ -180,6 +180,11 @@ func (r *reader) director(e *entry) {
 		"spin": func(e *entry) {
 			if v, ok := r.duration(e.value, 1, 0, time.Second); ok {
 				d.Spin = &v
+			}
+		},
+		"merge": func(e *entry) {
+			if v, ok := r.bool(e.value); ok {
+				d.Merge = v
 			}
 		},
 		"budget": func(e *entry) {

@@ -115,6 +115,7 @@ max_conns = 2_000
 threads = 3
 queues = 2
 spin = "0s"
+merge = true
 budget = "250us"
 socket = "/tmp/s"
 socket_group = "lvs"
@@ -152,7 +153,7 @@ server = [{ address = "[fd00::1]:5353" }]
 `)
 	spin := time.Duration(0)
 	if want := (Director{
-		NICs: []string{"eth0", "eth1.5"}, Guard: "nft", MaxConns: 2000, Threads: 3, Queues: 2, Spin: &spin, Budget: 250 * time.Microsecond,
+		NICs: []string{"eth0", "eth1.5"}, Guard: "nft", MaxConns: 2000, Threads: 3, Queues: 2, Spin: &spin, Merge: true, Budget: 250 * time.Microsecond,
 		Socket: "/tmp/s", SocketGroup: "lvs",
 	}); !reflect.DeepEqual(cfg.Director, want) {
 		t.Errorf("director %+v, want %+v", cfg.Director, want)

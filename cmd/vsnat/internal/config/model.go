@@ -31,6 +31,7 @@ type Director struct {
 	Threads     int            // that serve the NICs
 	Queues      int            // of each NIC
 	Spin        *time.Duration // how long a thread looks for more packets before it sleeps, at most
+	Merge       bool           // consecutive segments of a flow are sent as one frame
 	Budget      time.Duration  // what a packet may take, for the latency report
 	Socket      string         // path of the control socket
 	SocketGroup string         // whose members may use it too

@@ -48,6 +48,7 @@ type Config struct {
 	Threads  int           // that serve the NICs; 0 chooses
 	Queues   int           // of each NIC; 0 chooses
 	Spin     time.Duration // how long a thread looks for more frames before it sleeps, at most
+	Merge    bool          // consecutive segments of a flow are sent as one frame
 	Budget   time.Duration // what a packet may take, for the latency report
 	Pprof    string        // where profiles are to be had: a TCP address, or the path of a socket; "" nowhere
 
@@ -156,7 +157,7 @@ func Run(ctx context.Context, cfg Config, logger *zap.Logger, ready func()) (err
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	logger.Info("director runs", zap.String("version", Version), zap.String("socket", cfg.Socket),
-		zap.String("guard", d.guardKind()), zap.Strings("nics", d.nics.names()), zap.Int("threads", len(d.nics.hands)), zap.Duration("spin", cfg.Spin))
+		zap.String("guard", d.guardKind()), zap.Strings("nics", d.nics.names()), zap.Int("threads", len(d.nics.hands)), zap.Duration("spin", cfg.Spin), zap.Bool("merge", cfg.Merge))
 	ready()
 
 	err = d.follow(ctx, served)

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"vsnat/nic"
+	"vsnat/nic/afpacket"
+	"vsnat/nic/merge"
 )
 
 // hand is a thread as control sees it. nics.mu guards it.
@@ -60,11 +62,20 @@ func (n *nics) handFor(dev nic.Device, number int) (*hand, error) {
 	d := n.d
 	h := &hand{number: number, ways: map[int]way{}, alone: !polled, thread: &thread{
 		epoch: d.epoch, ask: d.ask, log: d.log, done: make(chan struct{}), sleeper: sleeper, spin: spin{bound: d.cfg.Spin},
+		scratch: scratch{merger: d.merger()},
 	}}
 	h.queues.Store(&[]*queue{})
 	h.ports.Store(&ports{})
 	n.hands = append(n.hands, h)
 	return h, nil
+}
+
+// merger returns what merges the frames of one thread, or nil.
+func (d *daemon) merger() *merge.Merger {
+	if !d.cfg.Merge {
+		return nil
+	}
+	return &merge.Merger{Datagrams: afpacket.TakesDatagrams()}
 }
 
 // give has the thread serve a queue, once it is admitted.

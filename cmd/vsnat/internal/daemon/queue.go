@@ -7,6 +7,7 @@ import (
 	"vsnat/cmd/vsnat/internal/latency"
 	"vsnat/nat"
 	"vsnat/nic"
+	"vsnat/nic/merge"
 )
 
 // queue is one receive queue of a NIC, with the worker that judges its frames and
@@ -39,6 +40,7 @@ type scratch struct {
 	errnos [nic.MaxBatch]syscall.Errno
 	took   [nic.MaxBatch]int64
 	slow   latency.Packet
+	merger *merge.Merger // nil where frames are sent as they are
 }
 
 // send transmits what the worker let out: port by port, the frames of each in
@@ -76,12 +78,20 @@ func (s *scratch) transmit(w *nat.Worker, way nic.Sender, n int) {
 		}
 		return
 	}
-	if way.Send(s.frames[:n], s.errnos[:]) == n {
+	frames, merged := s.frames[:n], s.merger != nil && n > 1
+	if merged {
+		frames = s.merger.Merge(frames)
+	}
+	if way.Send(frames, s.errnos[:]) == len(frames) {
 		return
 	}
 	for i := range n {
-		if s.errnos[i] != 0 {
-			w.Failed(s.which[i], s.errnos[i])
+		of := i
+		if merged {
+			of = s.merger.Of(i)
+		}
+		if s.errnos[of] != 0 {
+			w.Failed(s.which[i], s.errnos[of])
 		}
 	}
 }

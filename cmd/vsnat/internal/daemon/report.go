@@ -45,6 +45,7 @@ type NICStats struct {
 	TxFrames  uint64 `json:"tx_frames"`
 	TxBytes   uint64 `json:"tx_bytes"`
 	TxErrors  uint64 `json:"tx_errors"` // frames that were not sent
+	TxMerged  uint64 `json:"tx_merged"` // frames that were sent as part of one of tx_frames (vsnat run --merge), itself not among them
 }
 
 func (s *NICStats) addReceived(more nic.Stats) {
@@ -58,6 +59,7 @@ func (s *NICStats) addSent(more nic.Stats) {
 	s.TxFrames += more.TxFrames
 	s.TxBytes += more.TxBytes
 	s.TxErrors += more.TxErrors
+	s.TxMerged += more.TxMerged
 }
 
 // Drops is the report of what became of every frame, by NIC.

@@ -118,9 +118,12 @@ func serverFields(s *control.RealServer) []Field {
 
 // directorFields returns what a director is started with; "" is the default.
 func directorFields(d *config.Director) []Field {
-	spin, budget := "", ""
+	spin, merge, budget := "", "", ""
 	if d.Spin != nil {
 		spin = d.Spin.String()
+	}
+	if d.Merge {
+		merge = "true"
 	}
 	if d.Budget != 0 {
 		budget = d.Budget.String()
@@ -132,6 +135,7 @@ func directorFields(d *config.Director) []Field {
 		{"threads", "", unlessZero(uint32(d.Threads))},
 		{"queues", "", unlessZero(uint32(d.Queues))},
 		{"spin", "", spin},
+		{"merge", "", merge},
 		{"budget", "", budget},
 		{"socket", "", d.Socket},
 		{"socket_group", "", d.SocketGroup},
