@@ -39,17 +39,17 @@ func (w *Worker) setOut() {
 const aside = conntrack.Template | conntrack.OnePacket | conntrack.NoCPort | conntrack.GivenUp |
 	conntrack.AnyDPort | conntrack.Proxied | conntrack.InSeq | conntrack.OutSeq
 
-// passOn sends a plain packet on, and if noted notes how. It reports false, and has
-// changed nothing, if it is none for the express way.
-func (w *Worker) passOn(i int, q *plain, f *nic.Frame, noted bool) bool {
+// passOn sends a plain packet on. It reports false, and has changed nothing but what is
+// noted, if it is none for the express way.
+func (w *Worker) passOn(i int, q *plain, f *nic.Frame) bool {
 	if q.home {
 		k := q.portKey()
 		s, c := w.onPort(&k, conntrack.Ref(w.ports[q.found]))
 		if c == nil {
 			return false
 		}
-		if noted {
-			w.notePlain(f, c)
+		if f.Time < w.oldest.time {
+			w.notePlain(i, f, c)
 		}
 		ok := c.Method() == conntrack.Full && w.onwardOut(i, q, f, s, c)
 		s.Unlock()
@@ -59,14 +59,14 @@ func (w *Worker) passOn(i int, q *plain, f *nic.Frame, noted bool) bool {
 	s.Lock()
 	if q.in {
 		if c := s.Known(q.hash, &q.key); c != nil {
-			if noted {
-				w.notePlain(f, c)
+			if f.Time < w.oldest.time {
+				w.notePlain(i, f, c)
 			}
 			ok = w.onwardIn(i, q, f, s, c)
 		}
 	} else if c := s.Out(q.hash, &q.key); c != nil && c.Method() == conntrack.Masq && !c.Extended() {
-		if noted {
-			w.notePlain(f, c)
+		if f.Time < w.oldest.time {
+			w.notePlain(i, f, c)
 		}
 		ok = w.onwardOut(i, q, f, s, c)
 	}

@@ -20,12 +20,27 @@ type oldest struct {
 	// judgement.
 	spare   int
 	watches [2]watch
+	// before is what was known before it.
+	before struct {
+		time int64
+		i    int
+	}
 }
 
 func (o *oldest) forget() { o.time, o.i = math.MaxInt64, -1 }
 
 // is makes the frame that the spare watch is of the oldest one.
-func (o *oldest) is(f *nic.Frame, i int) { o.time, o.i, o.spare = f.Time, i, 1-o.spare }
+func (o *oldest) is(f *nic.Frame, i int) {
+	o.before.time, o.before.i = o.time, o.i
+	o.time, o.i, o.spare = f.Time, i, 1-o.spare
+}
+
+// not takes back that the frame, if it was the last one said to be so, is the oldest.
+func (o *oldest) not(i int) {
+	if o.i == i {
+		o.time, o.i, o.spare = o.before.time, o.before.i, 1-o.spare
+	}
+}
 
 // plainNote is what is noted of a packet that goes the express way. All else about it
 // can be told afterwards.
@@ -41,8 +56,9 @@ type plainNote struct {
 const plainNoted = 24
 
 // notePlain notes of a plain packet of connection c what will have changed once it has
-// gone the express way. The shard of c is locked.
-func (w *Worker) notePlain(f *nic.Frame, c *conntrack.Conn) {
+// gone the express way, and takes it for the oldest: [oldest.not] takes that back if it
+// cannot go there. The shard of c is locked.
+func (w *Worker) notePlain(i int, f *nic.Frame, c *conntrack.Conn) {
 	t := &w.oldest.watches[w.oldest.spare]
 	n := &t.plain
 	n.is = true
@@ -54,6 +70,7 @@ func (w *Worker) notePlain(f *nic.Frame, c *conntrack.Conn) {
 	}
 	t.first = len(w.out)
 	t.last = t.first + 1
+	w.oldest.is(f, i)
 }
 
 // Oldest returns the index in the batch of the packet that was received first, of

@@ -106,7 +106,7 @@ func TestOldest(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		times  []int64
-		leaves string // of each frame: e goes the express way, s is a SYN, d is dropped, p passed
+		leaves string // of each frame: e goes the express way, s is a SYN, d is dropped, p passed, t is plain but ends in a drop
 		want   int
 	}{
 		{"in order", []int64{1, 2, 3}, "ees", 0},
@@ -114,12 +114,23 @@ func TestOldest(t *testing.T) {
 		{"out of order, the express way", []int64{3, 2, 1}, "eee", 2},
 		{"one that does not leave is older", []int64{1, 2, 3}, "dse", 1},
 		{"older ones after it do not leave", []int64{3, 1, 2}, "epd", 0},
+		{"an older one cannot go the express way, and is dropped", []int64{3, 1, 2}, "etd", 0},
+		{"an older one cannot, after another way", []int64{3, 1, 5}, "ste", 0},
+		{"one cannot, and a later one leaves", []int64{1, 3, 2}, "tse", 2},
 		{"of the same age", []int64{7, 7, 7}, "pes", 1},
 		{"of an age that is not known", []int64{0, 0}, "es", 0},
 		{"none leaves", []int64{1, 2}, "pd", -1},
 	} {
 		b := newBed(t, Options{})
-		b.connect()
+		// A connection whose server is deleted, and one whose server stays.
+		b.command(fmt.Sprintf("-a -t %s -r 10.0.0.12:8080 -m", vip))
+		gone := netip.MustParseAddrPort("192.0.2.9:40000")
+		for _, from := range []netip.AddrPort{client, gone} {
+			for _, flags := range []uint8{wire.SYN, wire.ACK} {
+				b.in(clientNIC, packet(ProtoTCP, from, vip, flags, nil))
+			}
+		}
+		b.command(fmt.Sprintf("-d -t %s -r %s", vip, AddrPort(b.record.Connection.Dest, 8080)))
 		w := b.workers[clientNIC]
 		batch := nic.Batch{N: len(c.times)}
 		for i := range c.times {
@@ -129,6 +140,8 @@ func TestOldest(t *testing.T) {
 				f = packet(ProtoTCP, other(i), vip, wire.SYN, make([]byte, i))
 			case 'd':
 				f.Eth()[wire.EthernetLen+10] ^= 1 // its checksum
+			case 't':
+				f = packet(ProtoTCP, gone, vip, wire.ACK, make([]byte, i))
 			case 'p':
 				f.Type = nic.ToOther
 			}

@@ -116,16 +116,13 @@ func (w *Worker) Process(b *nic.Batch, now int64) {
 	for i := range b.N {
 		f := &b.Frames[i]
 		if q := &w.plains[i]; q.ok {
-			older := f.Time < w.oldest.time
-			if w.passOn(i, q, f, older) {
-				if older {
-					w.oldest.is(f, i)
-				}
+			if w.passOn(i, q, f) {
 				w.verdicts[i] = Verdict{Kind: Forward} // not from memory
 				onward++
 				continue
 			}
 			q.ok = false
+			w.oldest.not(i)
 			w.verdicts[i] = w.read(&w.jobs[i], f, i)
 		}
 		w.pass(i, f)
