@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"vsnat/bench/lab"
@@ -44,22 +46,24 @@ const (
 
 // PathResult is everything that [Path] measured.
 type PathResult struct {
-	Machine  Machine    `json:"machine"`
-	Rounds   int        `json:"rounds"`
-	Window   float64    `json:"window_s"`
-	Warm     float64    `json:"warm_s"`
-	CPUs     []int      `json:"cpus"` // that the endpoints and the director were held to
-	Args     []string   `json:"director_args,omitempty"`
-	Segments bool       `json:"segments,omitempty"` // client and server sent TCP segments one by one
-	Rules    string     `json:"rules"`              // what vsnat and IPVS were set up with
-	Loads    []PathLoad `json:"loads"`
-	Peers    []string   `json:"peers"`
-	Missing  []string   `json:"missing,omitempty"`
-	Notes    []string   `json:"notes,omitempty"`
-	Turns    []Turn     `json:"turns"`
-	Drops    [][]any    `json:"drops,omitempty"` // vsnat's own ledger, one a round
-	Checks   []Check    `json:"checks,omitempty"`
-	Targets  []Target   `json:"targets"`
+	Machine Machine `json:"machine"`
+	Rounds  int     `json:"rounds"`
+	Window  float64 `json:"window_s"`
+	Warm    float64 `json:"warm_s"`
+	CPUs    []int   `json:"cpus"` // that the endpoints and the director were held to
+	// Congestion is the congestion control of client and server (tcp_congestion_control).
+	Congestion map[string]string `json:"congestion_control"`
+	Args       []string          `json:"director_args,omitempty"`
+	Segments   bool              `json:"segments,omitempty"` // client and server sent TCP segments one by one
+	Rules      string            `json:"rules"`              // what vsnat and IPVS were set up with
+	Loads      []PathLoad        `json:"loads"`
+	Peers      []string          `json:"peers"`
+	Missing    []string          `json:"missing,omitempty"`
+	Notes      []string          `json:"notes,omitempty"`
+	Turns      []Turn            `json:"turns"`
+	Drops      [][]any           `json:"drops,omitempty"` // vsnat's own ledger, one for each time it ran
+	Checks     []Check           `json:"checks,omitempty"`
+	Targets    []Target          `json:"targets"`
 }
 
 // path is a measurement under way.
@@ -122,7 +126,7 @@ func Path(ctx context.Context, cfg PathConfig) (_ *PathResult, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.offloads(); err != nil {
+	if err := errors.Join(p.offloads(), p.congestion()); err != nil {
 		return nil, err
 	}
 	if err := p.rounds(ctx, all); err != nil {
@@ -225,6 +229,22 @@ func (p *path) sendSegments() error {
 	return nil
 }
 
+// congestion records the congestion control of the endpoints.
+func (p *path) congestion() error {
+	p.res.Congestion = map[string]string{}
+	for _, host := range []string{clientHost, serverHost} {
+		err := p.lab.Host(host).Do(func() error {
+			b, err := os.ReadFile("/proc/sys/net/ipv4/tcp_congestion_control")
+			p.res.Congestion[host] = strings.TrimSpace(string(b))
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("bench: %w", err)
+		}
+	}
+	return nil
+}
+
 // rounds has everybody do everything, again and again.
 func (p *path) rounds(ctx context.Context, all []peer.Peer) error {
 	var plan time.Duration
@@ -261,20 +281,59 @@ func (p *path) rounds(ctx context.Context, all []peer.Peer) error {
 }
 
 // session has one peer do all loads.
-func (p *path) session(ctx context.Context, round int, c peer.Peer) (err error) {
+func (p *path) session(ctx context.Context, round int, c peer.Peer) error {
+	for _, s := range p.shifts(c.Name()) {
+		if err := p.shift(ctx, round, c, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shift is loads that one run of a peer does.
+type shift struct {
+	name  string // in the tables
+	loads []PathLoad
+	cpus  []int // for the director
+}
+
+// shifts returns those of a peer. The kernel's peers have one. A director that is a
+// process is started for each set of CPUs that it is held to, as it looks how many
+// there are.
+func (p *path) shifts(name string) (all []shift) {
+	if name != ours {
+		return []shift{{name: name, loads: p.loads, cpus: p.res.CPUs}}
+	}
+	near := shift{name: name, cpus: others(p.res.CPUs, true)}
+	beside := shift{name: besideName, cpus: p.res.CPUs[:1]}
+	far := shift{name: name, cpus: p.res.CPUs}
+	for _, l := range p.loads {
+		if l.near {
+			near.loads = append(near.loads, l)
+		} else {
+			far.loads = append(far.loads, l)
+		}
+		if l.kind == PartRR {
+			beside.loads = append(beside.loads, l)
+		}
+	}
+	return slices.DeleteFunc([]shift{near, beside, far}, func(s shift) bool { return len(s.loads) == 0 })
+}
+
+// shift starts a peer and has it do loads.
+func (p *path) shift(ctx context.Context, round int, c peer.Peer, s shift) (err error) {
+	// A process inherits from the thread that starts it.
+	if err := pin(0, s.cpus); err != nil {
+		return err
+	}
 	r, err := c.Start(ctx, p.director(), services())
-	if err != nil {
+	if err := errors.Join(err, pin(0, p.res.CPUs)); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.Stop()) }()
-	for _, l := range p.loads {
-		if err := p.take(ctx, round, c.Name(), r.PID, l, others(p.res.CPUs, l.near)); err != nil {
+	for _, l := range s.loads {
+		if err := p.take(ctx, round, s.name, r.PID, l); err != nil {
 			return err
-		}
-		if c.Name() == ours && l.kind == PartRR {
-			if err := p.take(ctx, round, besideName, r.PID, l, p.res.CPUs[:1]); err != nil {
-				return err
-			}
 		}
 	}
 	if c.Name() != ours {
@@ -306,13 +365,8 @@ func ends(cpus []int, near bool) []int {
 }
 
 // take is one turn. That a load fails is noted with the turn and ends nothing.
-func (p *path) take(ctx context.Context, round int, name string, pid int, l PathLoad, cpus []int) error {
+func (p *path) take(ctx context.Context, round int, name string, pid int, l PathLoad) error {
 	p.cfg.step(fmt.Sprintf("round %d of %d: %s", round+1, p.cfg.Rounds, name), p.turn, p.turns)
-	if pid != 0 {
-		if err := pin(pid, cpus); err != nil {
-			return err
-		}
-	}
 	t := Turn{Round: round, Peer: name, Load: l.Name}
 	err := p.measure(ctx, &t, pid, l)
 	p.turn++

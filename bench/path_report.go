@@ -89,6 +89,7 @@ func (r *PathResult) WriteReport(w io.Writer) {
 	for _, nic := range []string{clientNIC, directorNIC, "director-1", serverNIC} {
 		p.line("  offloads of %-10s: %s", nic, r.Machine.Offloads[nic])
 	}
+	p.line("  congestion control of client: %s, of server: %s", r.Congestion[clientHost], r.Congestion[serverHost])
 	for _, s := range append(append([]string(nil), r.Missing...), r.Notes...) {
 		p.line("  %s", s)
 	}

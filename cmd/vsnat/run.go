@@ -59,7 +59,7 @@ SIGINT ends the director; nothing of it is left on the host.`,
 				return fmt.Errorf("invalid argument %d for --max-conns: at least 1", cfg.MaxConns)
 			}
 			if cfg.Threads < 0 || cfg.Threads > config.MaxThreads {
-				return fmt.Errorf("invalid argument %d for --threads: 1 to %d, or 0 for half as many as CPUs", cfg.Threads, config.MaxThreads)
+				return fmt.Errorf("invalid argument %d for --threads: 1 to %d, or 0 for half as many as CPUs, at least 2 if there are", cfg.Threads, config.MaxThreads)
 			}
 			if cfg.Queues < 0 || cfg.Queues > config.MaxThreads {
 				return fmt.Errorf("invalid argument %d for --queues: 1 to %d, or 0 for as many as threads", cfg.Queues, config.MaxThreads)
@@ -91,7 +91,7 @@ SIGINT ends the director; nothing of it is left on the host.`,
 	f.StringVar(&group, "socket-group", "", "group, by name or number, whose members may use the control socket too")
 	f.StringVar(&cfg.Guard, "guard", "auto", "what keeps the host's stack away from our packets: auto, tcx, nft or off")
 	f.IntVar(&cfg.MaxConns, "max-conns", 1<<20, "bound on connections, 127 bytes each")
-	f.IntVar(&cfg.Threads, "threads", 0, "threads that serve the NICs (default half as many as CPUs, at least 1)")
+	f.IntVar(&cfg.Threads, "threads", 0, "threads that serve the NICs (default half as many as CPUs, at least 2 if there are)")
 	f.IntVar(&cfg.Queues, "queues", 0, "receive queues of each NIC, over which its flows are spread (default as many as threads, at most 4)")
 	f.DurationVar(&cfg.Spin, "spin", 50*time.Microsecond, "how long a thread looks for more packets before it sleeps, at most: less where that finds none")
 	f.BoolVar(&cfg.Merge, "merge", false, "send consecutive segments of a flow as one frame; for NICs that receive them one by one (generic-receive-offload: off)")

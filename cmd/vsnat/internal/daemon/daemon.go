@@ -428,10 +428,10 @@ func guardWide(list []nat.Wide) (all []guard.Wide) {
 	return all
 }
 
-// threads returns how many threads serve the NICs by default. With one, both ways of
-// a connection are served by the same, which need not wake another one; more than that
-// pays where there are CPUs for them and for those that they work for.
-func threads(cpus int) int { return max(1, cpus/2) }
+// threads returns how many threads serve the NICs by default. The other CPUs are for
+// the kernel's part of receiving, and for whoever else is there; but where two can
+// work at once, they shall.
+func threads(cpus int) int { return max(min(cpus, 2), cpus/2) }
 
 // shareScheduler lets all threads, and the meter, keep a share of Go's scheduler when
 // they sleep briefly, and leaves shares for everything else. Who has set GOMAXPROCS

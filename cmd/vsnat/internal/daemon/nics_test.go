@@ -423,7 +423,7 @@ func TestQueuesByDefault(t *testing.T) {
 }
 
 func TestThreadsByDefault(t *testing.T) {
-	for cpus, want := range map[int]int{1: 1, 2: 1, 3: 1, 4: 2, 64: 32} {
+	for cpus, want := range map[int]int{1: 1, 2: 2, 3: 2, 4: 2, 6: 3, 64: 32} {
 		if got := threads(cpus); got != want {
 			t.Errorf("%d CPUs: %d, want %d", cpus, got, want)
 		}

@@ -46,6 +46,7 @@ type thread struct {
 	scratch
 	sleeper sleeper
 	spin    spin
+	manners manners
 	slept   bool // since the last frame
 	woke    time.Time
 }
@@ -57,6 +58,7 @@ func (t *thread) run() {
 	// Like the kernel's own packet work, ours goes before what runs on the
 	// same cores. Without the right to it (CAP_SYS_NICE) it does without.
 	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), -20)
+	t.manners.behave()
 	defer close(t.done)
 	var list *[]*queue
 	var begin, due time.Duration // since epoch: of the wait for frames, and of the last look for what is due
@@ -123,6 +125,9 @@ func (t *thread) serve(q *queue) bool {
 		return false
 	}
 	now := time.Now()
+	if t.slept && t.manners.woken(t.late(&t.batch.Frames[0]), now.Sub(t.epoch)) {
+		t.manners.behave()
+	}
 	q.worker.Process(&t.batch, now.Sub(t.epoch).Nanoseconds())
 	judged := time.Now()
 	t.send(q.worker, *t.ports.Load())
@@ -130,6 +135,15 @@ func (t *thread) serve(q *queue) bool {
 	t.finish(q)
 	q.dev.Release()
 	return true
+}
+
+// late returns how long after the kernel received the frame the thread woke; 0 if it
+// was awake, or the device does not know.
+func (t *thread) late(f *nic.Frame) time.Duration {
+	if f.Time == 0 {
+		return 0
+	}
+	return max(time.Duration(t.woke.UnixNano()-f.Time), 0)
 }
 
 // due does what is due without frames.
