@@ -525,6 +525,7 @@ func TestClosed(t *testing.T) {
 	sendAll(t, far, frame(n.mac("near"), 1, 60))
 	check(t, near.Close())
 	check(t, near.Close())
+	check(t, near.tx.ring.close())
 	var b nic.Batch
 	if _, err := near.Recv(&b); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("Recv: %v", err)

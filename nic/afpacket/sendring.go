@@ -88,6 +88,9 @@ func openSendRing(ifi *net.Interface) (r sendRing, err error) {
 
 // close unmaps the ring and closes its socket.
 func (r *sendRing) close() error {
+	if r.fd < 0 {
+		return nil
+	}
 	fd, mem := r.fd, r.mem
 	*r = sendRing{fd: -1}
 	var err error
