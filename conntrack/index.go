@@ -1,6 +1,9 @@
 package conntrack
 
-import "math/bits"
+import (
+	"math/bits"
+	"sync/atomic"
+)
 
 const (
 	// slots is how many entries a line of the index has room for.
@@ -32,6 +35,9 @@ func (o *overflow) bytes() int { return int(o.own.used) * spillSize }
 type index struct {
 	lines []line
 	ids   uint32 // the bits of an entry that are a record's number
+	// entered counts entries, so that a [Hint] can tell that there are none since. Read
+	// without the lock, atomically.
+	entered uint32
 }
 
 // line returns where entries of that hash are. The upper bits of its lower half decide.
@@ -94,6 +100,7 @@ func (s *Shard) enter(id uint32, hash uint64) {
 	for i := range slots {
 		was := l[i]
 		if store(&l[i], e); was == 0 {
+			atomic.AddUint32(&x.entered, 1)
 			return
 		}
 		e = was
@@ -102,6 +109,7 @@ func (s *Shard) enter(id uint32, hash uint64) {
 	store(&s.more.all[first].entry, e)
 	s.more.all[first].next = l[slots]
 	store(&l[slots], first)
+	atomic.AddUint32(&x.entered, 1)
 }
 
 // spill returns the number of a spill that is not in use.

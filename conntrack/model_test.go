@@ -249,7 +249,7 @@ func (p *pair) look() {
 		c, m = s.In(h, &k), p.model.in(k)
 		p.same("in", c, m)
 	case 1:
-		c, m = s.Out(h, &Key{Client: k.Client, Virtual: src, ClientPort: k.ClientPort, VirtualPort: sport, Proto: k.Proto}), p.model.out(k.Proto, src, sport, k.Client, k.ClientPort)
+		c, m = s.Out(Hint{}, h, &Key{Client: k.Client, Virtual: src, ClientPort: k.ClientPort, VirtualPort: sport, Proto: k.Proto}), p.model.out(k.Proto, src, sport, k.Client, k.ClientPort)
 		p.same("out", c, m)
 	case 2:
 		k.ClientPort = 0

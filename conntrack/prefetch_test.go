@@ -65,6 +65,7 @@ func TestBringNear(t *testing.T) {
 func TestPrefetchBesideChanges(t *testing.T) {
 	table := newTable(t, Config{Seed: 1, Shards: 2})
 	var hashes []uint64
+	hints := make([]Hint, 300)
 	for i := range 300 {
 		k := numbered(i)
 		hashes = append(hashes, table.Hash(k.Proto, k.Client, k.ClientPort))
@@ -81,10 +82,66 @@ func TestPrefetchBesideChanges(t *testing.T) {
 		}
 	})
 	for range 300 {
-		table.Prefetch(hashes)
+		table.Prefetch(hashes, hints)
 	}
 	done.Wait()
-	if n := testing.AllocsPerRun(10, func() { table.Prefetch(hashes) }); n != 0 {
+	if n := testing.AllocsPerRun(10, func() { table.Prefetch(hashes, hints) }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// A search with a hint finds what one without finds, however old the hint is: of
+// connections that come and go, with equal keys and in lines with more than their slots.
+func TestHint(t *testing.T) {
+	rnd := seeded(t)
+	const keys = 60
+	table := newTable(t, Config{Seed: 1, Shards: 2})
+	for i := range table.shards {
+		x := &table.shards[i].index
+		x.lines = x.lines[:1]
+	}
+	var hashes []uint64
+	for i := range keys {
+		k := numbered(i)
+		hashes = append(hashes, table.Hash(k.Proto, k.Client, k.ClientPort))
+	}
+	hints := make([]Hint, keys)
+	found, newer := 0, 0
+	for range 20_000 {
+		i := rnd.IntN(keys)
+		k := numbered(i)
+		s := table.Shard(hashes[i])
+		s.Lock()
+		want := s.Known(Hint{}, hashes[i], &k)
+		if got := s.Known(hints[i], hashes[i], &k); got != want {
+			t.Fatalf("with a hint found %+v, without %+v", got, want)
+		}
+		if c := s.hinted(hints[i]); c == want {
+			found++
+		} else if want != nil {
+			newer++
+		}
+		if want != nil {
+			want.Dest, want.DestPort = addr(172, i), 80
+			back := Key{Client: k.Client, Virtual: want.Dest, ClientPort: k.ClientPort, VirtualPort: 80, Proto: k.Proto}
+			if got := s.Out(hints[i], hashes[i], &back); got != want {
+				t.Fatalf("with a hint found %+v to answer, want %+v", got, want)
+			}
+		}
+		switch rnd.IntN(40) {
+		case 0:
+			s.Arm(s.Insert(hashes[i], &k, 0), 0, 60e9)
+		case 1:
+			if want != nil {
+				s.Remove(want)
+			}
+		}
+		s.Unlock()
+		if rnd.IntN(10) == 0 {
+			table.Prefetch(hashes, hints)
+		}
+	}
+	if found == 0 || newer == 0 {
+		t.Errorf("hints were right %d times and of no use %d times: the test tests too little", found, newer)
 	}
 }

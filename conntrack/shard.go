@@ -57,7 +57,7 @@ func (s *Shard) number(c *Conn) uint32 { return numberOf(c, s.records) }
 // kernel.
 func (s *Shard) In(hash uint64, k *Key) *Conn {
 	if k.ClientPort != 0 {
-		if c := s.Known(hash, k); c != nil {
+		if c := s.Known(Hint{}, hash, k); c != nil {
 			return c
 		}
 	}
@@ -68,18 +68,21 @@ func (s *Shard) In(hash uint64, k *Key) *Conn {
 }
 
 // Known is [Shard.In] without the connections that wait for their client's port. The
-// key has a client port.
-func (s *Shard) Known(hash uint64, k *Key) *Conn {
-	for w := s.walk(hash); ; {
-		var c *Conn
+// key has a client port. The hint is one that [Table.Prefetch] left for the hash, or zero.
+func (s *Shard) Known(h Hint, hash uint64, k *Key) *Conn {
+	c, walks := s.hinted(h), false
+	for w := (walk{}); ; {
+		if c.ClientPort == k.ClientPort && c.VirtualPort == k.VirtualPort && c.Proto == k.Proto &&
+			Same(&c.Client, &k.Client) && Same(&c.Virtual, &k.Virtual) {
+			return c
+		}
+		if !walks {
+			w, walks = s.walk(hash), true
+		}
 		if w.found != 0 { // as [walk.more], without a call
 			c = w.slot(s)
 		} else if c = w.rest(s); c == nil {
 			return nil
-		}
-		if c.ClientPort == k.ClientPort && c.VirtualPort == k.VirtualPort && c.Proto == k.Proto &&
-			Same(&c.Client, &k.Client) && Same(&c.Virtual, &k.Virtual) {
-			return c
 		}
 	}
 }
@@ -95,15 +98,10 @@ func Same(a, b *Addr) bool {
 // (ip_vs_conn_out_get): masquerading servers send from their own address and
 // port, the others from the virtual one; those of [Book] are not found. In k the
 // packet's source stands as Virtual, its destination as Client. Templates are never
-// found.
-func (s *Shard) Out(hash uint64, k *Key) *Conn {
-	for w := s.walk(hash); ; {
-		var c *Conn
-		if w.found != 0 { // as [walk.more], without a call
-			c = w.slot(s)
-		} else if c = w.rest(s); c == nil {
-			return nil
-		}
+// found. The hint is as for [Shard.Known].
+func (s *Shard) Out(h Hint, hash uint64, k *Key) *Conn {
+	c, walks := s.hinted(h), false
+	for w := (walk{}); ; {
 		if c.ClientPort == k.ClientPort && c.Proto == k.Proto && Same(&c.Client, &k.Client) && c.Flags&(Template|NoCPort) == 0 {
 			addr, port, method := &c.Virtual, c.VirtualPort, c.Method()
 			if method == Masq {
@@ -112,6 +110,14 @@ func (s *Shard) Out(hash uint64, k *Key) *Conn {
 			if port == k.VirtualPort && Same(addr, &k.Virtual) && method < Full {
 				return c
 			}
+		}
+		if !walks {
+			w, walks = s.walk(hash), true
+		}
+		if w.found != 0 { // as [walk.more], without a call
+			c = w.slot(s)
+		} else if c = w.rest(s); c == nil {
+			return nil
 		}
 	}
 }
@@ -187,11 +193,17 @@ func (s *Shard) arm(c *Conn, now, timeout int64) {
 
 // expire has the timer fire then.
 func (s *Shard) expire(c *Conn, at int64) {
-	was := c.Expires
-	c.Expires = at
-	// Two workers' clocks are a little apart: that is not put forward.
-	if was == 0 || at < was && wheel.TickOf(at) < wheel.TickOf(was) {
-		s.wheel.Set(s.number(c), wheel.TickOf(at))
+	before := c.Expires - 1
+	if c.Expires = at; uint64(at) <= uint64(before) { // also if it is the first time
+		s.forward(c, before)
+	}
+}
+
+// forward puts a timer forward that was to fire after a time. Workers' clocks are a little
+// apart: a difference within a tick is none.
+func (s *Shard) forward(c *Conn, before int64) {
+	if due := wheel.TickOf(c.Expires); before < 0 || due < wheel.TickOf(before+1) {
+		s.wheel.Set(s.number(c), due)
 	}
 }
 

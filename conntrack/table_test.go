@@ -508,7 +508,7 @@ func TestNoAllocs(t *testing.T) {
 				c = s.Insert(h, &k, now)
 			}
 			s.Arm(c, now, int64(1+i%7)*60e9)
-			s.Out(h, &Key{Client: k.Client, Virtual: k.Virtual, ClientPort: k.ClientPort, VirtualPort: k.VirtualPort, Proto: k.Proto})
+			s.Out(Hint{}, h, &Key{Client: k.Client, Virtual: k.Virtual, ClientPort: k.ClientPort, VirtualPort: k.VirtualPort, Proto: k.Proto})
 			s.Template(h, &k)
 			if s.Get(table.Ref(c)) != c {
 				t.Fatal("lost")

@@ -58,13 +58,13 @@ func (w *Worker) passOn(i int, q *plain, f *nic.Frame) bool {
 	s, ok := w.e.table.Shard(q.hash), false
 	s.Lock()
 	if q.in {
-		if c := s.Known(q.hash, &q.key); c != nil {
+		if c := s.Known(w.hints[q.found], q.hash, &q.key); c != nil {
 			if f.Time < w.oldest.time {
 				w.notePlain(i, f, c)
 			}
 			ok = w.onwardIn(i, q, f, s, c)
 		}
-	} else if c := s.Out(q.hash, &q.key); c != nil && c.Method() == conntrack.Masq && !c.Extended() {
+	} else if c := s.Out(w.hints[q.found], q.hash, &q.key); c != nil && c.Method() == conntrack.Masq && !c.Extended() {
 		if f.Time < w.oldest.time {
 			w.notePlain(i, f, c)
 		}

@@ -272,11 +272,11 @@ func (m *expressTwins) count(q *plain) {
 	s.Lock()
 	defer s.Unlock()
 	way := "out"
-	c := s.Known(q.hash, &q.key)
+	c := s.Known(conntrack.Hint{}, q.hash, &q.key)
 	if q.in {
 		way = "in"
 	} else {
-		c = s.Out(q.hash, &q.key)
+		c = s.Out(conntrack.Hint{}, q.hash, &q.key)
 	}
 	m.expressed[fmt.Sprintf("%s %d %s", [2]string{"IPv4", "IPv6"}[map[bool]int{true: 1}[q.v6]], c.Method(), way)]++
 }

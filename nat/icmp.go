@@ -99,7 +99,7 @@ func (w *Worker) icmpOutbound(j *job) Verdict {
 	s.Lock()
 	defer s.Unlock()
 	key := conntrack.Key{Client: q.Src, Virtual: q.Dst, ClientPort: q.SrcPort, VirtualPort: q.DstPort, Proto: proto}
-	c := s.Out(hash, &key)
+	c := s.Out(conntrack.Hint{}, hash, &key)
 	if c == nil {
 		return w.stray(j, server)
 	}

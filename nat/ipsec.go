@@ -39,7 +39,7 @@ func (w *Worker) ipsec(j *job) Verdict {
 	s = w.e.table.Shard(hash)
 	s.Lock()
 	key = conntrack.Key{Client: p.Dst, Virtual: p.Src, ClientPort: isakmp, VirtualPort: isakmp, Proto: ProtoUDP}
-	c := s.Out(hash, &key)
+	c := s.Out(conntrack.Hint{}, hash, &key)
 	if c == nil || c.Method() == conntrack.Full {
 		s.Unlock()
 		return w.stray(j, Endpoint{Proto: p.Proto, Addr: p.Src})

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"syscall"
 
+	"vsnat/conntrack"
 	"vsnat/nat/wire"
 )
 
@@ -139,5 +140,5 @@ func (w *Worker) forMark(j *job) bool {
 	s.Lock()
 	defer s.Unlock()
 	key := answerKey(p)
-	return s.Out(j.hash, &key) == nil
+	return s.Out(conntrack.Hint{}, j.hash, &key) == nil
 }

@@ -15,7 +15,7 @@ func (w *Worker) outbound(j *job) Verdict {
 	s := w.e.table.Shard(j.hash)
 	s.Lock()
 	key := answerKey(p)
-	c := s.Out(j.hash, &key)
+	c := s.Out(conntrack.Hint{}, j.hash, &key)
 	if c == nil && p.Proto == ProtoUDP {
 		if c = s.OutAny(j.hash, p.Proto, &p.Src, &p.Dst, p.DstPort); c != nil {
 			c.DestPort = p.SrcPort

@@ -122,7 +122,7 @@ func (w *Worker) talks(j *job) (v Verdict, ok bool) {
 	s.Lock()
 	defer s.Unlock()
 	key := answerKey(p)
-	c := s.Out(j.hash, &key)
+	c := s.Out(conntrack.Hint{}, j.hash, &key)
 	if c != nil { // another worker made it meanwhile
 		w.e.table.Release(parent)
 		return w.reply(j, s, c), true

@@ -17,7 +17,7 @@ type plain struct {
 	key   conntrack.Key
 	hash  uint64 // of the key's client
 	port  uint64 // if home, its hash in the book of ports
-	found int    // and where among the batch's ports that is
+	found int    // and where among the batch's ports that is; else the same of its hash
 
 	ok     bool // it is one; else nothing of this is set
 	in     bool // to a VIP

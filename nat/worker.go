@@ -23,11 +23,12 @@ type Worker struct {
 	jobs    [nic.MaxBatch]job
 	pkts    [nic.MaxBatch]wire.Packet
 	plains  [nic.MaxBatch]plain
-	hashes  [nic.MaxBatch]uint64 // of those that connections are looked for
-	ports   [nic.MaxBatch]uint64 // of those that are looked for in the book of ports
-	pkt     *wire.Packet         // of the frame under judgement
-	frame   *nic.Frame           // it, or a held one that is answered; else nil
-	vlans   vlanSet              // that have an interface of their own
+	hashes  [nic.MaxBatch]uint64         // of those that connections are looked for
+	hints   [nic.MaxBatch]conntrack.Hint // where those are
+	ports   [nic.MaxBatch]uint64         // of those that are looked for in the book of ports
+	pkt     *wire.Packet                 // of the frame under judgement
+	frame   *nic.Frame                   // it, or a held one that is answered; else nil
+	vlans   vlanSet                      // that have an interface of their own
 	req     sched.Request
 	once    conntrack.Conn // of the packet, if it is scheduled by itself
 	watch   *watch         // of that frame; nil if nobody wants to know
@@ -94,6 +95,7 @@ func (w *Worker) Process(b *nic.Batch, now int64) {
 				q.found = len(ports)
 				ports = append(ports, q.port)
 			} else {
+				q.found = len(hashes)
 				hashes = append(hashes, q.hash)
 			}
 			continue
@@ -111,7 +113,7 @@ func (w *Worker) Process(b *nic.Batch, now int64) {
 	if len(ports) > 0 {
 		w.e.table.PrefetchPorts(ports)
 	}
-	w.e.table.Prefetch(hashes)
+	w.e.table.Prefetch(hashes, w.hints[:])
 	onward := uint64(0) // frames that went the express way
 	for i := range b.N {
 		f := &b.Frames[i]
