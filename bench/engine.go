@@ -194,7 +194,11 @@ func (r *EngineResult) connects(ctx context.Context, cfg *EngineConfig) error {
 
 // pairs measures two workers against one.
 func (r *EngineResult) pairs(ctx context.Context, cfg *EngineConfig) error {
-	if runtime.GOMAXPROCS(0) < 2 {
+	cpus, err := allowedCPUs()
+	if err != nil {
+		return err
+	}
+	if len(cpus) < 2 || runtime.GOMAXPROCS(0) < 2 {
 		r.Missing = append(r.Missing, "two workers: there is one CPU")
 		return nil
 	}
@@ -210,8 +214,8 @@ func (r *EngineResult) pairs(ctx context.Context, cfg *EngineConfig) error {
 		sides [2]*side
 		into  *Scaling
 	}{
-		{"two workers, each with flows of its own", b.disjoint(), &r.Disjoint},
-		{"two workers, one a direction", b.shared(), &r.Shared},
+		{"two workers, each with flows of its own", b.disjoint(cpus), &r.Disjoint},
+		{"two workers, one a direction", b.shared(cpus), &r.Shared},
 	} {
 		for round := range cfg.Rounds {
 			cfg.step(p.what, round, cfg.Rounds)

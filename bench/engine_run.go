@@ -107,30 +107,33 @@ func (b *bed) connect(w *nat.Worker, h *hand, conns int) (t timed, err error) {
 	return t, nil
 }
 
-// side is one worker of a pair, and what it is dealt.
+// side is one worker of a pair, what it is dealt, and the CPU that it is held to: CPUs
+// may differ by more than workers do, so that both at once are to be compared with each
+// alone on the same one.
 type side struct {
 	worker *nat.Worker
 	hand   *hand
+	cpu    int
 }
 
-func (b *bed) side(nicIndex int, h *hand) *side {
-	return &side{b.engine.NewWorker(nicIndex), h}
+func (b *bed) side(nicIndex int, h *hand, cpu int) *side {
+	return &side{b.engine.NewWorker(nicIndex), h, cpu}
 }
 
 // disjoint returns two workers with half of the clients each.
-func (b *bed) disjoint() [2]*side {
+func (b *bed) disjoint(cpus []int) [2]*side {
 	half := b.conns / 2
 	return [2]*side{
-		b.side(bedClients, newHand(nic.MaxBatch/2, wire.ACK, 0, half, nil)),
-		b.side(bedClients, newHand(nic.MaxBatch/2, wire.ACK, half, half, nil)),
+		b.side(bedClients, newHand(nic.MaxBatch/2, wire.ACK, 0, half, nil), cpus[0]),
+		b.side(bedClients, newHand(nic.MaxBatch/2, wire.ACK, half, half, nil), cpus[1]),
 	}
 }
 
 // shared returns two workers for the two directions of the same flows.
-func (b *bed) shared() [2]*side {
+func (b *bed) shared(cpus []int) [2]*side {
 	return [2]*side{
-		b.side(bedClients, newHand(nic.MaxBatch/2, wire.ACK, 0, b.conns, nil)),
-		b.side(bedServers, newHand(nic.MaxBatch/2, wire.ACK, 0, b.conns, b.server)),
+		b.side(bedClients, newHand(nic.MaxBatch/2, wire.ACK, 0, b.conns, nil), cpus[0]),
+		b.side(bedServers, newHand(nic.MaxBatch/2, wire.ACK, 0, b.conns, b.server), cpus[1]),
 	}
 }
 
@@ -148,8 +151,7 @@ func (b *bed) together(d time.Duration, sides ...*side) (sum pace, err error) {
 	ready.Add(len(sides))
 	for i, s := range sides {
 		go func() {
-			runtime.LockOSThread()
-			defer runtime.UnlockOSThread()
+			pinned := hold(s.cpu)
 			now := b.now
 			before := s.worker.Ledger()
 			ready.Done()
@@ -174,7 +176,7 @@ func (b *bed) together(d time.Duration, sides ...*side) (sum pace, err error) {
 				errs <- fmt.Errorf("bench: %d packets were forwarded, not %d: %+v", after.Forwarded-before.Forwarded, packets, after)
 				return
 			}
-			errs <- nil
+			errs <- pinned
 		}()
 	}
 	ready.Wait()

@@ -125,10 +125,7 @@ func gaps(cpus []int) ([]Gap, error) {
 	var wg sync.WaitGroup
 	for i, cpu := range cpus {
 		wg.Go(func() {
-			runtime.LockOSThread() // for good: the pinned thread ends with the goroutine
-			var set unix.CPUSet
-			set.Set(cpu)
-			if errs[i] = unix.SchedSetaffinity(0, &set); errs[i] == nil {
+			if errs[i] = hold(cpu); errs[i] == nil {
 				found[i] = spin(cpu)
 			}
 		})
@@ -140,6 +137,14 @@ func gaps(cpus []int) ([]Gap, error) {
 		}
 	}
 	return found, nil
+}
+
+// hold gives the goroutine a thread of its own, which ends with it, on that CPU.
+func hold(cpu int) error {
+	runtime.LockOSThread()
+	var set unix.CPUSet
+	set.Set(cpu)
+	return os.NewSyscallError("sched_setaffinity", unix.SchedSetaffinity(0, &set))
 }
 
 func spin(cpu int) Gap {

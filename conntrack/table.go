@@ -76,6 +76,8 @@ type Table struct {
 	// a slot, and their extensions. The slices are immutable.
 	records   []Conn
 	rests     []rest
+	nodes     []wheel.Node
+	lines     []line // of the index, but that of NoCPort
 	spills    []spill
 	exts      []Ext
 	pool      pool
@@ -86,6 +88,8 @@ type Table struct {
 	book    atomic.Pointer[Book] // nil unless it was opened
 	locals  *roster[Addr]        // immutable pointers
 	marks   *roster[uint32]
+
+	populated int // records; for Populate alone
 
 	_ [64]byte // what follows is written by all workers, what precedes is read
 	n atomic.Int64
@@ -132,9 +136,9 @@ func build(cfg Config, huge bool) (*Table, error) {
 	t.rests = reserve[rest](&mem, blocks*blockLen, false)
 	t.spills = reserve[spill](&mem, blocks*blockLen, false)
 	t.exts = reserve[Ext](&mem, blocks*blockLen, false)
-	nodes := reserve[wheel.Node](&mem, blocks*blockLen, false)
+	t.nodes = reserve[wheel.Node](&mem, blocks*blockLen, false)
 	lines := cfg.Max/(cfg.Shards*perLine) + 1 // of a shard
-	index := reserve[line](&mem, cfg.Shards*lines, huge)
+	t.lines = reserve[line](&mem, cfg.Shards*lines, huge)
 	waiting := reserve[line](&mem, cfg.Max/perLine+1, false)
 	if mem.err != nil {
 		mem.release()
@@ -145,10 +149,10 @@ func build(cfg Config, huge bool) (*Table, error) {
 	t.pool.owner, t.spillPool.owner, t.extsPool.owner = make([]uint16, blocks), make([]uint16, blocks), make([]uint16, blocks)
 	for i := range t.shards {
 		if i == cfg.Shards {
-			t.shards[i].init(t, uint32(i), cfg.Max, waiting, nodes)
+			t.shards[i].init(t, uint32(i), cfg.Max, waiting, t.nodes)
 			break
 		}
-		t.shards[i].init(t, uint32(i), share, index[i*lines:(i+1)*lines], nodes)
+		t.shards[i].init(t, uint32(i), share, t.lines[i*lines:(i+1)*lines], t.nodes)
 	}
 	return t, nil
 }

@@ -638,3 +638,26 @@ func TestShardOutOfNumbers(t *testing.T) {
 		t.Errorf("found %v, %d connections, %d waiting", c, table.Len(), table.noCPort.Load())
 	}
 }
+
+// TestPopulate has memory taken ahead of the connections, however many there are.
+func TestPopulate(t *testing.T) {
+	table, err := New(Config{Max: 1 << 17, Shards: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	table.Populate()
+	if table.populated != ahead {
+		t.Errorf("memory for %d records at first, want %d", table.populated, ahead)
+	}
+	for s := &table.shards[0]; ; {
+		for range ahead / 4 {
+			if s.own.take(&table.pool, 0) == 0 {
+				return // the shard has had its share
+			}
+		}
+		table.Populate()
+		if used := int(table.pool.handedOut()); table.populated < min(used+ahead/2, len(table.records)) || table.populated > len(table.records) {
+			t.Fatalf("memory for %d of %d records, with %d in use", table.populated, len(table.records), used)
+		}
+	}
+}

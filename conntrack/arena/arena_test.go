@@ -1,7 +1,9 @@
 package arena
 
 import (
+	"fmt"
 	"math"
+	"os"
 	"strings"
 	"testing"
 )
@@ -29,4 +31,38 @@ func TestMakeTooMuch(t *testing.T) {
 			t.Errorf("%d elements: error %v, want one about %q", n, err, want)
 		}
 	}
+}
+
+// TestPopulate finds what was there unchanged, and the memory of the rest taken.
+func TestPopulate(t *testing.T) {
+	const n = 8 * HugePage / 16
+	s, free, err := Make[[16]byte](n, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer free()
+	s[1][0], s[n/2][5] = 7, 8
+	before := resident(t)
+	Populate(s, 1, n/2+1)
+	Populate(s, n, n)
+	if grown := resident(t) - before; grown < 3*HugePage {
+		t.Errorf("%d bytes more are resident, want about %d", grown, 4*HugePage)
+	}
+	if s[1][0] != 7 || s[n/2][5] != 8 || s[n/2-1] != ([16]byte{}) {
+		t.Error("what was there was changed")
+	}
+}
+
+// resident returns how many bytes of this process are in memory.
+func resident(t *testing.T) int {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		t.Skip("how much memory is resident is known on Linux only")
+	}
+	var size, pages int
+	if _, err := fmt.Sscan(string(b), &size, &pages); err != nil {
+		t.Fatal(err)
+	}
+	return pages * os.Getpagesize()
 }

@@ -24,3 +24,14 @@ func Make[T any](n int, huge bool) (s []T, free func(), err error) {
 	// n of them.
 	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(mem))), n), free, nil
 }
+
+// Populate has the system give the memory of elements first to end, without the latter,
+// of what [Make] returned now, so that who writes to them does not wait for it. A system
+// that cannot do so leaves it as it is.
+func Populate[T any](s []T, first, end int) {
+	if first >= end {
+		return
+	}
+	part := s[first:end]
+	populate(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(part))), len(part)*int(unsafe.Sizeof(part[0]))))
+}

@@ -187,6 +187,8 @@ func (d *daemon) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	d.engine.Table().Populate()
+
 	d.clocks.look(time.Now(), nil)
 	routes, err := neigh.Start(ctx, neigh.Options{OnError: func(err error) {
 		d.log.Warn("routes", zap.Error(err))
@@ -266,6 +268,7 @@ func (d *daemon) follow(ctx context.Context, served <-chan error) error {
 			continue
 		case <-expire.C:
 			d.engine.Expire(d.now(), expireAtOnce)
+			d.engine.Table().Populate()
 			continue
 		case <-second.C:
 			d.tick()
