@@ -64,12 +64,14 @@ type EngineResult struct {
 	Memory  []EngineMemory `json:"memory"`
 	// New are new connections a second of CPU time on one worker, rr over 100 servers; the
 	// first is with memory taken anew.
-	New       Series   `json:"new_connections_per_second"`
-	NewAllocs float64  `json:"new_connection_allocations"`
-	Disjoint  Scaling  `json:"two_workers_disjoint"`
-	Shared    Scaling  `json:"two_workers_shared"`
-	Missing   []string `json:"missing,omitempty"`
-	Targets   []Target `json:"targets"`
+	New       Series  `json:"new_connections_per_second"`
+	NewAllocs float64 `json:"new_connection_allocations"`
+	// Apart is what the machine gives: two workers that have nothing in common.
+	Apart    Scaling  `json:"two_engines"`
+	Disjoint Scaling  `json:"two_workers_disjoint"`
+	Shared   Scaling  `json:"two_workers_shared"`
+	Missing  []string `json:"missing,omitempty"`
+	Targets  []Target `json:"targets"`
 }
 
 // Engine measures the engine in memory, without a NIC: frames are made, judged
@@ -202,29 +204,35 @@ func (r *EngineResult) pairs(ctx context.Context, cfg *EngineConfig) error {
 		r.Missing = append(r.Missing, "two workers: there is one CPU")
 		return nil
 	}
-	b, err := newBed(cfg.Pair)
+	b, err := filled(cfg.Pair)
 	if err != nil {
 		return err
 	}
-	if err := b.fill(cfg.Pair); err != nil {
+	other, err := filled(cfg.Pair / 2)
+	if err != nil {
 		return err
 	}
-	for _, p := range []struct {
+	pairs := []struct {
 		what  string
 		sides [2]*side
 		into  *Scaling
 	}{
+		{"two workers, each with an engine of its own", b.apart(other, cpus), &r.Apart},
 		{"two workers, each with flows of its own", b.disjoint(cpus), &r.Disjoint},
 		{"two workers, one a direction", b.shared(cpus), &r.Shared},
-	} {
-		for round := range cfg.Rounds {
-			cfg.step(p.what, round, cfg.Rounds)
+	}
+	// Kinds take turns in short windows: what CPUs give when both work changes with what
+	// else the host does.
+	const turns = 4
+	for round := range turns * cfg.Rounds {
+		for _, p := range pairs {
+			cfg.step(p.what, round/turns, cfg.Rounds)
 			var alone, both pace
 			for _, sides := range [][]*side{p.sides[:1], p.sides[:], p.sides[1:]} {
 				if ctx.Err() != nil {
 					return context.Cause(ctx)
 				}
-				is, err := b.together(cfg.Window, sides...)
+				is, err := b.together(cfg.Window/turns, sides...)
 				if err != nil {
 					return err
 				}

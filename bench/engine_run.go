@@ -120,6 +120,25 @@ func (b *bed) side(nicIndex int, h *hand, cpu int) *side {
 	return &side{b.engine.NewWorker(nicIndex), h, cpu}
 }
 
+// filled returns an engine with so many connections.
+func filled(conns int) (*bed, error) {
+	b, err := newBed(conns)
+	if err != nil {
+		return nil, err
+	}
+	return b, b.fill(conns)
+}
+
+// apart returns a worker with half of the clients, and one of another engine that has as
+// many clients as that.
+func (b *bed) apart(other *bed, cpus []int) [2]*side {
+	half := b.conns / 2
+	return [2]*side{
+		b.side(bedClients, newHand(nic.MaxBatch/2, wire.ACK, 0, half, nil), cpus[0]),
+		other.side(bedClients, newHand(nic.MaxBatch/2, wire.ACK, 0, half, nil), cpus[1]),
+	}
+}
+
 // disjoint returns two workers with half of the clients each.
 func (b *bed) disjoint(cpus []int) [2]*side {
 	half := b.conns / 2
