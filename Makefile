@@ -5,7 +5,7 @@ GO ?= go
 BIN = bin/vsnat
 PREFIX ?= /usr/local
 
-.PHONY: build install run test test-race fuzz e2e bench microbench docs lint clean
+.PHONY: build install run test test-race fuzz e2e bench microbench profile docs lint clean
 
 build: ## bin/vsnat, and links to it by the names of ipvsadm
 	$(GO) build -trimpath -o $(BIN) ./cmd/vsnat
@@ -32,6 +32,9 @@ bench: build ## vsnat beside the kernel, the engine in memory, and how its cost 
 
 microbench: ## benchmarks of single packages
 	$(GO) test -run '^$$' -bench . -benchtime 200ms ./nat/... ./sched/... ./conntrack/... ./nic/neigh ./nic/merge ./cmd/vsnat/internal/daemon
+
+profile: ## cmd/vsnat/default.pgo, by which the compiler chooses what to inline; after larger changes of the engine
+	$(GO) test -trimpath -o bin/profile.test -run '^$$' -bench 'Forward|Connect|Methods' -benchtime 300ms -cpuprofile cmd/vsnat/default.pgo ./nat
 
 docs: ## man pages and the API's description, of the program's verbs and types
 	$(GO) test ./cmd/vsnat -run UpToDate -count 1 -update
