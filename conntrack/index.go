@@ -62,6 +62,14 @@ func (s *Shard) walk(hash uint64) walk {
 	return walk{l, match(l, tag, s.index.ids) &^ (1 << slots), tag, l[slots]}
 }
 
+// next is more, and begins the search if it has not begun.
+func (w *walk) next(s *Shard, hash uint64) *Conn {
+	if w.line == nil {
+		*w = s.walk(hash)
+	}
+	return w.more(s)
+}
+
 // more returns the next record that may have the hash, newest first; nil at the end. The
 // caller compares.
 func (w *walk) more(s *Shard) *Conn {

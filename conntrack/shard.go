@@ -70,21 +70,14 @@ func (s *Shard) In(hash uint64, k *Key) *Conn {
 // Known is [Shard.In] without the connections that wait for their client's port. The
 // key has a client port. The hint is one that [Table.Prefetch] left for the hash, or zero.
 func (s *Shard) Known(h Hint, hash uint64, k *Key) *Conn {
-	c, walks := s.hinted(h), false
-	for w := (walk{}); ; {
+	w := walk{}
+	for c := s.hinted(h); c != nil; c = w.next(s, hash) {
 		if c.ClientPort == k.ClientPort && c.VirtualPort == k.VirtualPort && c.Proto == k.Proto &&
 			Same(&c.Client, &k.Client) && Same(&c.Virtual, &k.Virtual) {
 			return c
 		}
-		if !walks {
-			w, walks = s.walk(hash), true
-		}
-		if w.found != 0 { // as [walk.more], without a call
-			c = w.slot(s)
-		} else if c = w.rest(s); c == nil {
-			return nil
-		}
 	}
+	return nil
 }
 
 // Same reports whether two addresses are the same, without the call that comparing
@@ -100,8 +93,8 @@ func Same(a, b *Addr) bool {
 // packet's source stands as Virtual, its destination as Client. Templates are never
 // found. The hint is as for [Shard.Known].
 func (s *Shard) Out(h Hint, hash uint64, k *Key) *Conn {
-	c, walks := s.hinted(h), false
-	for w := (walk{}); ; {
+	w := walk{}
+	for c := s.hinted(h); c != nil; c = w.next(s, hash) {
 		if c.ClientPort == k.ClientPort && c.Proto == k.Proto && Same(&c.Client, &k.Client) && c.Flags&(Template|NoCPort) == 0 {
 			addr, port, method := &c.Virtual, c.VirtualPort, c.Method()
 			if method == Masq {
@@ -111,15 +104,8 @@ func (s *Shard) Out(h Hint, hash uint64, k *Key) *Conn {
 				return c
 			}
 		}
-		if !walks {
-			w, walks = s.walk(hash), true
-		}
-		if w.found != 0 { // as [walk.more], without a call
-			c = w.slot(s)
-		} else if c = w.rest(s); c == nil {
-			return nil
-		}
 	}
+	return nil
 }
 
 // Template finds a persistence template without data (ip_vs_ct_in_get), the newest

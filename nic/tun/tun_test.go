@@ -92,18 +92,25 @@ func sum(b []byte, s uint32) uint16 {
 	return uint16(s)
 }
 
+// up returns a device that is up, to be closed by the caller.
+func up(t *testing.T) *tun.Device {
+	t.Helper()
+	d, err := tun.Open("vsnat0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Up(1400); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
 // A packet that is sent reaches a socket of the host, whose answer comes back by the
 // device; other packets of the host do not. With the device the way is gone.
 func TestHostAnswersByTheDevice(t *testing.T) {
 	inside(t, func() {
-		d, err := tun.Open("vsnat0")
-		if err != nil {
-			t.Fatal(err)
-		}
+		d := up(t)
 		defer d.Close()
-		if err := d.Up(1400); err != nil {
-			t.Fatal(err)
-		}
 		key := tun.From{Addr: server.Addr().As16(), Port: server.Port(), Proto: 17}
 		if err := tun.Steer([]tun.From{key}); err != nil {
 			t.Fatal(err)
@@ -231,14 +238,8 @@ func TestMergedDatagrams(t *testing.T) {
 		t.Skip("the kernel does not take merged datagrams")
 	}
 	inside(t, func() {
-		d, err := tun.Open("vsnat0")
-		if err != nil {
-			t.Fatal(err)
-		}
+		d := up(t)
 		defer d.Close()
-		if err := d.Up(1400); err != nil {
-			t.Fatal(err)
-		}
 		if err := tun.Steer([]tun.From{{Addr: server.Addr().As16(), Port: server.Port(), Proto: 17}}); err != nil {
 			t.Fatal(err)
 		}
